@@ -1,0 +1,63 @@
+"""mamlkit: meta-learning for physics."""
+
+from importlib import import_module as _import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from mamlkit import learners, losses, models, tasks, training, yardsticks
+from mamlkit.check import check
+from mamlkit.errors import MamlkitError
+from mamlkit.evaluation import (
+    Curve,
+    compare,
+    error_against_shots,
+    evaluate,
+    shuffled_support,
+    tune,
+    zero_step_gap,
+)
+from mamlkit.learners import ANIL, FOMAML, MAML, MetaSGD
+from mamlkit.tasks import Data, Family, TaskBatch
+from mamlkit.training import History, load_learner, meta_train, save_learner
+
+if _TYPE_CHECKING:
+    from mamlkit import plots, widgets
+
+__version__ = _version("mamlkit")
+__all__ = [
+    "ANIL",
+    "FOMAML",
+    "MAML",
+    "Curve",
+    "Data",
+    "Family",
+    "History",
+    "MamlkitError",
+    "MetaSGD",
+    "TaskBatch",
+    "check",
+    "compare",
+    "error_against_shots",
+    "evaluate",
+    "learners",
+    "load_learner",
+    "losses",
+    "meta_train",
+    "models",
+    "plots",
+    "save_learner",
+    "shuffled_support",
+    "tasks",
+    "training",
+    "tune",
+    "widgets",
+    "yardsticks",
+    "zero_step_gap",
+]
+
+
+def __getattr__(name: str) -> _Any:
+    if name in ("plots", "widgets"):  # they bring matplotlib and ipywidgets: on first use only
+        return _import_module(f"mamlkit.{name}")
+    raise AttributeError(f"module 'mamlkit' has no attribute {name!r}")

@@ -1,0 +1,296 @@
+"""How good is a learner on new tasks? Curves, side-by-side comparison, diagnostics, tuning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import Episodes
+from mamlkit.learners.maml import MAML
+from mamlkit.losses import Loss, Predict, mse
+from mamlkit.tasks.base import Family, Physics, TaskBatch, convert
+from mamlkit.training import draw_tasks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUERIES = 100  # query points of a task of an infinite family, when the caller does not say
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Losses of many new tasks before and after each inner step.
+
+    Attributes:
+        losses: query loss of each task, ``[n_tasks, steps + 1]``, float64.
+        support_losses: support loss of each task, ``[n_tasks, steps + 1]``.
+        physics: true parameters of each task.
+    """
+
+    losses: Tensor
+    support_losses: Tensor
+    physics: Physics
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean over tasks, ``[steps + 1]``."""
+        return self.losses.mean(0)
+
+    @property
+    def ci95(self) -> Tensor:
+        """Half width of the 95 % interval of the mean (normal approximation), ``[steps + 1]``."""
+        return half_width(self.losses)
+
+    @property
+    def median(self) -> Tensor:
+        """Median over tasks, ``[steps + 1]``."""
+        return self.losses.quantile(0.5, dim=0)
+
+    @property
+    def quartiles(self) -> Tensor:
+        """Lower and upper quartile over tasks, ``[2, steps + 1]``."""
+        return self.losses.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64), dim=0)
+
+
+class Paired(NamedTuple):
+    """Two errors on the same tasks: means, and their mean difference with its 95 % half width."""
+
+    reference: float
+    other: float
+    difference: float
+    ci95: float
+
+
+def evaluate(
+    learner: Any,
+    family: Family,
+    shots: int = 10,
+    *,
+    steps: int | None = None,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 0,
+    loss: Loss | None = None,
+) -> Curve:
+    """Adapt ``learner`` to new tasks and measure the query loss after each inner step.
+
+    Args:
+        learner: anything with ``adapt(x, y) -> predict``.
+        family: where the new tasks come from.
+        shots: support points of a task.
+        steps: inner steps, also beyond the training count; None takes the learner's own. A
+            learner without inner steps has one column, its result.
+        n_tasks: number of tasks; None takes each member of a finite family once, else 600.
+        queries: query points of a task; None takes all the rest of a finite family, else 100.
+        seed: fixes the tasks.
+        loss: judges the query; None takes the learner's own loss, or :func:`mamlkit.losses.mse`.
+
+    Raises:
+        MamlkitError: if ``learner`` is no learner, or ``steps`` are asked of one that has none.
+    """
+    batch = _new_tasks(family, shots, n_tasks, queries, seed)
+    return _curve(learner, batch, steps, loss)
+
+
+def compare(
+    learners: Mapping[str, Any],
+    family: Family,
+    shots: int = 10,
+    *,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 0,
+    loss: Loss = mse,
+) -> pd.DataFrame:
+    """Put learners side by side on the same new tasks; arguments as for :func:`evaluate`.
+
+    Returns one row a learner, with the columns ``mean``, ``ci95`` (half width), ``median``,
+    ``q25``, ``q75`` of the query loss over tasks, and ``ms_per_task``, the wall-clock time of
+    adaptation and prediction together.
+    """
+    import pandas as pd
+
+    if not isinstance(learners, Mapping) or not learners:
+        raise MamlkitError("compare() needs a dict of learners, such as {'MAML': learner}.")
+    batch = _new_tasks(family, shots, n_tasks, queries, seed)
+    rows = {}
+    for name, learner in learners.items():
+        start = time.perf_counter()
+        losses = _curve(learner, batch, None, loss).losses[:, -1]
+        elapsed = time.perf_counter() - start
+        rows[name] = {**summary(losses), "ms_per_task": 1e3 * elapsed / len(losses)}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def error_against_shots(
+    learners: Mapping[str, Any],
+    family: Callable[[int], Family] | Family,
+    shots: Sequence[int] = (1, 2, 5, 10),
+    **settings: Any,
+) -> pd.DataFrame:
+    """:func:`compare` for several numbers of shots, with an index ``(learner, shots)``."""
+    import pandas as pd
+
+    tables = {
+        k: compare(learners, family if isinstance(family, Family) else family(k), k, **settings)
+        for k in shots
+    }
+    table = pd.concat(tables, names=["shots", "learner"]).swaplevel()
+    return table.reindex(list(learners), level="learner").sort_index(level="shots", sort_remaining=False)
+
+
+def shuffled_support(
+    learner: Any,
+    family: Family,
+    shots: int = 10,
+    *,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 0,
+    loss: Loss | None = None,
+) -> Paired:
+    """Does the learner use the support? ``reference``: its error with the task's own support;
+    ``other``: with the support of another task. The error must rise; if not, the support is ignored.
+    """
+    batch = _new_tasks(family, shots, n_tasks, queries, seed)
+    if len(batch.support[0]) < 2:
+        raise MamlkitError("shuffling supports needs at least two tasks; raise n_tasks.")
+    rolled = type(batch.support)(*(leaf.roll(1, dims=0) for leaf in batch.support))
+    own = _curve(learner, batch, None, loss).losses[:, -1]
+    return _paired(own, _curve(learner, batch._replace(support=rolled), None, loss).losses[:, -1])
+
+
+def zero_step_gap(
+    learner: Any,
+    family: Family,
+    shots: int = 10,
+    *,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 0,
+    loss: Loss | None = None,
+) -> Paired:
+    """How much does adaptation bring? ``reference``: the error after the inner steps; ``other``:
+    before the first. A gap near zero means that tasks were memorised, or are all alike.
+    """
+    losses = _curve(learner, _new_tasks(family, shots, n_tasks, queries, seed), None, loss).losses
+    if losses.shape[1] < 2:
+        raise MamlkitError(f"{type(learner).__name__} has no inner steps, so there is no gap.")
+    return _paired(losses[:, -1], losses[:, 0])
+
+
+def tune(
+    learner: MAML,
+    validation: Family,
+    shots: int = 10,
+    *,
+    inner_lr: Sequence[float] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+    max_steps: int = 10,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 0,
+    loss: Loss | None = None,
+) -> Curve:
+    """Choose the step size and the number of inner steps on *validation* tasks, and set them.
+
+    Fair to yardsticks: pooled training gets the fine-tuning that suits it best. Returns the curve
+    of the winner, up to ``max_steps``. For a learned step size only the number of steps is chosen.
+    """
+    batch = _new_tasks(validation, shots, n_tasks, queries, seed)
+    best: tuple[float, float, int, Curve] | None = None
+    for rate in inner_lr if learner.learn_lr is None else (learner.inner_lr,):
+        learner.inner_lr = rate
+        curve = _curve(learner, batch, max_steps, loss)
+        mean = curve.mean.nan_to_num(nan=torch.inf)  # a step size may well diverge
+        step = int(mean.argmin())
+        if best is None or float(mean[step]) < best[0]:
+            best = (float(mean[step]), rate, step, curve)
+    if best is None:
+        raise MamlkitError("tune() was given no inner_lr to choose from.")
+    _, learner.inner_lr, learner.inner_steps, curve = best
+    return curve
+
+
+def half_width(losses: Tensor) -> Tensor:
+    """Half width of the 95 % interval of the mean over the first axis."""
+    if len(losses) < 2:
+        return torch.full_like(losses[0], torch.nan)
+    return 1.96 * losses.std(0) / len(losses) ** 0.5
+
+
+def summary(losses: Tensor) -> dict[str, float]:
+    """Mean, its 95 % half width, median and quartiles of ``losses [n_tasks]``."""
+    q25, median, q75 = losses.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=losses.dtype)).tolist()
+    mean, ci95 = float(losses.mean()), float(half_width(losses))
+    return {"mean": mean, "ci95": ci95, "median": median, "q25": q25, "q75": q75}
+
+
+def _new_tasks(
+    family: Family, shots: int, n_tasks: int | None, queries: int | None, seed: int
+) -> TaskBatch:
+    if not isinstance(family, Family):
+        raise MamlkitError(f"family must be a Family, but {type(family).__name__} was given.")
+    if queries is None and not hasattr(family, "every"):
+        queries = QUERIES
+    if n_tasks is None:
+        return draw_tasks(family, shots, queries, None, seed, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    return family.sample(n_tasks, shots, queries, generator=generator, dtype=torch.float64)
+
+
+def _curve(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
+    if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
+        like = next(learner.parameters())
+        moved = convert(batch, like.dtype, like.device)
+        episodes: Episodes = learner.episodes(moved, steps, loss)
+        support, query = (t.double().cpu() for t in episodes)
+        return Curve(query, support, batch.physics)
+    if not hasattr(learner, "adapt"):
+        raise MamlkitError(
+            f"a learner needs adapt(x, y) -> predict, but {type(learner).__name__} has none."
+        )
+    if steps is not None:
+        raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
+    judge = loss or mse
+    if hasattr(learner, "adapt_tasks"):  # all tasks at once
+        y = learner.adapt_tasks(batch.support)(batch.query.x)
+        losses = vmap(lambda p, q: judge(lambda _: p, q))(y, batch.query)
+    else:
+        results = []
+        for i in range(len(batch.support[0])):
+            predict = adapt_one(learner, batch, i)
+            results.append(judge(predict, type(batch.query)(*(leaf[i] for leaf in batch.query))))
+        losses = torch.stack(results)
+    losses = losses.detach().double().cpu()[:, None]
+    return Curve(losses, torch.full_like(losses, torch.nan), batch.physics)
+
+
+def adapt_one(learner: Any, batch: TaskBatch, i: int) -> Predict:
+    """Adapt to task ``i``. An oracle names in ``told`` the true parameters that it is given."""
+    support = type(batch.support)(*(leaf[i] for leaf in batch.support))
+    if told := getattr(learner, "told", ()):
+        missing = [name for name in told if name not in batch.physics]
+        if missing:
+            raise MamlkitError(
+                f"{type(learner).__name__} is told {missing}, but this family's physics has only "
+                f"{sorted(batch.physics)}."
+            )
+        physics = {name: batch.physics[name][i] for name in told}
+        predict: Predict = learner.adapt(*support, physics=physics)
+    else:
+        predict = learner.adapt(*support) if hasattr(support, "x") else learner.adapt(support)
+    return predict
+
+
+def _paired(reference: Tensor, other: Tensor) -> Paired:
+    gap = other - reference
+    return Paired(
+        float(reference.mean()), float(other.mean()), float(gap.mean()), float(half_width(gap))
+    )

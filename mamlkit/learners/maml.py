@@ -1,0 +1,241 @@
+"""MAML and its variants: one inner loop (Finn, Abbeel and Levine 2017, arXiv:1703.03400).
+
+Read :func:`inner_loop` first; it is the whole idea. The rest says what adapts, with which step,
+and on which loss.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import (
+    Adapted,
+    Episodes,
+    Weights,
+    as_data,
+    check_batch,
+    check_model,
+    run_model,
+)
+from mamlkit.losses import Loss, Predict, mse
+from mamlkit.tasks.base import TaskBatch
+
+LearnedLR = Literal["tensor", "element", "matrix"]
+
+
+def inner_loop(
+    loss: Callable[[Weights], Tensor],
+    theta: Weights,
+    alpha: Weights | Tensor,
+    steps: int,
+    first_order: bool = False,
+) -> tuple[list[Weights], Tensor]:
+    """theta_{k+1} = theta_k - alpha * grad L_S(theta_k), for k = 0 .. steps - 1.
+
+    Returns theta_0 .. theta_steps and the support losses there, ``[steps + 1]``, as plain records.
+    First order takes the gradient for a constant, which drops the Hessian from the meta-gradient.
+    """
+    path, losses = [theta], []
+    for _ in range(steps):
+        at = {name: w.detach() for name, w in theta.items()} if first_order else theta
+        gradient, value = grad_and_value(loss)(at)  # grad L_S(theta_k), L_S(theta_k)
+        theta = descend(theta, alpha, gradient)
+        path.append(theta)
+        losses.append(value)
+    with torch.no_grad():
+        losses.append(loss(theta))
+    return path, torch.stack(losses).detach()
+
+
+def descend(theta: Weights, alpha: Weights | Tensor, gradient: Weights) -> Weights:
+    """theta - alpha * gradient, with one step size per name, or a matrix over all entries."""
+    if isinstance(alpha, Tensor):  # [P, P], P = number of adapted weights
+        flat = alpha @ torch.cat([g.reshape(-1) for g in gradient.values()])  # [P]
+        parts = flat.split([g.numel() for g in gradient.values()])
+        return {n: w - part.view_as(w) for (n, w), part in zip(theta.items(), parts, strict=True)}
+    return {name: w - alpha[name] * gradient[name] for name, w in theta.items()}
+
+
+class MAML(nn.Module):
+    """Learn a start from which a few gradient steps on a few points do well on the rest.
+
+    Minimises the mean over tasks of L_Q(theta - alpha * grad L_S(theta)) (Finn et al. 2017, eq. 1),
+    through as many inner steps as you ask for, with exact second-order gradients.
+
+    Args:
+        model: any module without BatchNorm running statistics or Dropout; copied, so one model can
+            start several learners.
+        inner_lr: alpha; the start value where it is learned.
+        inner_steps: number of inner steps in training, and in :meth:`adapt` by default.
+        first_order: drop the Hessian term (FOMAML).
+        adapt: what the inner loop moves: "all", "head" (the last layer with weights), a pattern
+            such as "layers.1.*", or a list of names and patterns.
+        learn_lr: learn alpha by the outer loop, one per "tensor", one per "element" (Meta-SGD, Li
+            et al. 2017), or as a "matrix" over all adapted weights (small models). None keeps it.
+        positive_lr: keep learned step sizes positive, by learning their logarithms.
+        step_weights: weights of the query loss after 0, 1 .. inner_steps steps; by default only
+            the last counts. ``[1, 0, .., 0]`` is pooled training: adapted, but not meta-trained.
+        loss: ``(predict, data) -> scalar``, for support and query.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inner_lr: float = 0.01,
+        inner_steps: int = 1,
+        *,
+        first_order: bool = False,
+        adapt: str | Sequence[str] = "all",
+        learn_lr: LearnedLR | None = None,
+        positive_lr: bool = False,
+        step_weights: Sequence[float] | None = None,
+        loss: Loss = mse,
+    ) -> None:
+        super().__init__()
+        check_model(model)
+        check_settings(inner_lr, inner_steps, learn_lr, positive_lr, step_weights)
+        self.model = copy.deepcopy(model)
+        self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
+        self.learn_lr, self.positive_lr, self.loss = learn_lr, positive_lr, loss
+        self.step_weights = tuple(step_weights) if step_weights else (0.0,) * inner_steps + (1.0,)
+        self.adapted = select(self.model, adapt)
+        start = [self.model.get_parameter(name).detach() for name in self.adapted]
+        if learn_lr == "matrix":
+            size = sum(w.numel() for w in start)
+            rates = [inner_lr * torch.eye(size, dtype=start[0].dtype, device=start[0].device)]
+        else:
+            shapes = {"tensor": lambda w: w.new_ones(()), "element": torch.ones_like}
+            rates = [inner_lr * shapes[learn_lr](w) for w in start] if learn_lr else []
+        self.rates = nn.ParameterList(r.log() if positive_lr else r for r in rates)
+
+    def alpha(self) -> Weights | Tensor:
+        """The step sizes: one tensor per adapted name, or the matrix ``[P, P]``."""
+        if self.learn_lr == "matrix":
+            return self.rates[0]
+        if self.learn_lr is None:
+            like = next(self.model.parameters())
+            return dict.fromkeys(self.adapted, like.new_tensor(self.inner_lr))
+        rates = [r.exp() if self.positive_lr else r for r in self.rates]
+        return dict(zip(self.adapted, rates, strict=True))
+
+    def start(self) -> Weights:
+        """theta: the weights that adapt, before the first inner step."""
+        weights = dict(self.model.named_parameters())
+        return {name: weights[name] for name in self.adapted}
+
+    def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
+        """The training objective of each task, ``[n_tasks]``, differentiable in the meta-parameters.
+
+        The query loss after ``steps`` inner steps; if None, weighted by ``step_weights``.
+        """
+        check_batch(batch, dict(self.model.named_parameters()))
+        losses: Tensor = self(batch, steps)[0]
+        return losses
+
+    def forward(self, batch: TaskBatch, steps: int | None = None) -> tuple[Tensor, Tensor]:
+        """As :meth:`query_losses`, and the support losses on the way, ``[n_tasks, steps + 1]``."""
+        weights = self.step_weights if steps is None else (0.0,) * steps + (1.0,)
+        last = max(k for k, w in enumerate(weights) if w)
+
+        def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
+            path, losses = self._inner_loop(support, last)
+            terms = [w * self.loss(self._predictor(path[k]), query) for k, w in enumerate(weights) if w]
+            return torch.stack(terms).sum(), losses
+
+        return vmap(one_task)(batch.support, batch.query)
+
+    @torch.no_grad()
+    def episodes(
+        self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
+    ) -> Episodes:
+        """Support and query losses before and after each inner step; ``loss`` judges the query."""
+        steps, judge = self.inner_steps if steps is None else steps, loss or self.loss
+
+        def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
+            path, losses = self._inner_loop(support, steps)
+            return losses, torch.stack([judge(self._predictor(theta), query) for theta in path])
+
+        check_batch(batch, dict(self.model.named_parameters()))
+        return Episodes(*vmap(one_task)(batch.support, batch.query))
+
+    @torch.no_grad()
+    def adapt(self, x: Any, y: Tensor | None = None, *, steps: int | None = None) -> Adapted:
+        """Adapt to one task: ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple of tensors.
+
+        ``steps`` defaults to ``inner_steps`` and may go beyond it.
+        """
+        weights = {name: w.detach().clone() for name, w in self.model.named_parameters()}
+        support = as_data(x, y, weights)
+        if hasattr(support, "x"):
+            run_model(self.model, weights, support.x)
+        path, losses = self._inner_loop(support, self.inner_steps if steps is None else steps)
+        return Adapted(self.model, {**weights, **path[-1]}, losses)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing and to tell checkpoints apart."""
+        names = ("inner_lr", "inner_steps", "first_order", "learn_lr", "positive_lr")
+        settings = [f"{name}={getattr(self, name)!r}" for name in (*names, "step_weights", "adapted")]
+        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+
+    def _inner_loop(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
+        def support_loss(theta: Weights) -> Tensor:
+            return self.loss(self._predictor(theta), support)
+
+        return inner_loop(support_loss, self.start(), self.alpha(), steps, self.first_order)
+
+    def _predictor(self, theta: Weights) -> Predict:
+        return lambda x: functional_call(self.model, theta, (x,))  # type: ignore[no-any-return]
+
+
+def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the parameters that ``adapt`` means; a name that is not there is an error."""
+    names = [name for name, _ in model.named_parameters()]
+    if adapt == "all":
+        return tuple(names)
+    if adapt == "head":
+        module = names[-1].rpartition(".")[0]
+        return tuple(n for n in names if n.rpartition(".")[0] == module)
+    patterns = [adapt] if isinstance(adapt, str) else list(adapt)
+    for pattern in patterns or [""]:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise MamlkitError(
+                f"adapt={pattern!r} matches no parameter; the model has {names}. "
+                "Give a name, a pattern such as 'layers.1.*', 'all' or 'head'."
+            )
+    return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
+
+
+def check_settings(
+    inner_lr: float,
+    inner_steps: int,
+    learn_lr: str | None,
+    positive_lr: bool,
+    step_weights: Sequence[float] | None,
+) -> None:
+    """Refuse settings that cannot work, in plain words."""
+    if not isinstance(inner_lr, int | float) or not 0 <= inner_lr < float("inf"):
+        raise MamlkitError(f"inner_lr must be a finite number >= 0, but {inner_lr!r} was given.")
+    if not isinstance(inner_steps, int) or inner_steps < 0:
+        raise MamlkitError(f"inner_steps must be a whole number >= 0, but {inner_steps!r} was given.")
+    if learn_lr not in (None, "tensor", "element", "matrix"):
+        raise MamlkitError(
+            f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'element' or 'matrix'."
+        )
+    if positive_lr and (learn_lr in (None, "matrix") or inner_lr == 0):
+        raise MamlkitError(
+            "positive_lr=True needs learn_lr='tensor' or 'element' and inner_lr > 0, but "
+            f"learn_lr={learn_lr!r} and inner_lr={inner_lr!r} were given."
+        )
+    if step_weights is not None and (len(step_weights) != inner_steps + 1 or not any(step_weights)):
+        raise MamlkitError(
+            f"step_weights={list(step_weights)} must hold inner_steps + 1 = {inner_steps + 1} "
+            "numbers, one for the query loss after each of 0 .. inner_steps steps, not all zero."
+        )

@@ -1,0 +1,24 @@
+"""Where data comes from: families of tasks, one file each."""
+
+from mamlkit.tasks.base import Data, Family, TaskBatch, normal, uniform
+from mamlkit.tasks.fluids import VapourPressure
+from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
+from mamlkit.tasks.oscillator import DampedOscillator
+from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
+
+__all__ = [
+    "FINN_2017",
+    "SURFACE_GRAVITY",
+    "DampedOscillator",
+    "Data",
+    "Family",
+    "FreeFall",
+    "HookesLaw",
+    "LinearLaw",
+    "OhmsLaw",
+    "Sinusoid",
+    "TaskBatch",
+    "VapourPressure",
+    "normal",
+    "uniform",
+]

@@ -1,0 +1,40 @@
+"""The damped oscillator, watched for a while."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mamlkit.tasks.base import Family, Physics, uniform
+
+
+class DampedOscillator(Family):
+    """y = A exp(-gamma t) cos(omega t + phi): A in 0.5..2 m, gamma in 0..0.2 1/s, omega in
+    1..10 rad/s, phi in 0..pi; observed at random times t in 0..duration (experiment E2).
+
+    Args:
+        duration: length of the observation, s.
+        noise: standard deviation of the noise on support ``y``, m.
+    """
+
+    x_label = "time t [s]"
+    y_label = "displacement y [m]"
+
+    def __init__(self, duration: float = 3.0, noise: float = 0.05) -> None:
+        self.x_range, self.noise = (0.0, duration), noise
+
+    def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
+        """Amplitude (m), damping (1/s), angular frequency (rad/s), phase (rad), ``[n_tasks]``."""
+        return {
+            "amplitude": uniform(n_tasks, 0.5, 2.0, generator),
+            "damping": uniform(n_tasks, 0.0, 0.2, generator),
+            "frequency": uniform(n_tasks, 1.0, 10.0, generator),
+            "phase": uniform(n_tasks, 0.0, math.pi, generator),
+        }
+
+    def law(self, x: Tensor, physics: Physics) -> Tensor:
+        """A exp(-gamma t) cos(omega t + phi)."""
+        oscillation = torch.cos(physics["frequency"] * x + physics["phase"])
+        return physics["amplitude"] * torch.exp(-physics["damping"] * x) * oscillation

@@ -1,0 +1,426 @@
+"""The outer loop: meta-training with validation, checkpoints and a history."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import check_batch, run_model
+from mamlkit.tasks.base import Family, TaskBatch, count, fresh_generator
+
+FORMAT = "mamlkit checkpoint 1"
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass
+class History:
+    """The record of a meta-training run. Lists run over outer iterations, unless said otherwise.
+
+    Attributes:
+        outer_loss: mean query loss of the meta-batch.
+        support_loss: support loss before and after each inner step, mean over the meta-batch:
+            ``[iterations][inner_steps + 1]``.
+        learning_rate: outer learning rate.
+        seconds: wall-clock seconds since the start, resumed runs added up.
+        validation_iteration, validation_loss: when and what validation measured.
+        settings: the arguments of the run, as plain numbers and text.
+        interrupted: True if Ctrl-C ended the run early.
+    """
+
+    outer_loss: list[float] = field(default_factory=list)
+    support_loss: list[list[float]] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    validation_iteration: list[int] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        Path(path).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote."""
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise MamlkitError(f"there is no history at {path}; check the path.") from error
+        except (ValueError, TypeError) as error:
+            raise MamlkitError(
+                f"{path} is not a history written by History.save(): {error}"
+            ) from error
+
+
+def meta_train(
+    learner: nn.Module,
+    family: Family,
+    shots: int = 10,
+    *,
+    queries: int | None = None,
+    meta_batch: int = 25,
+    iterations: int = 5000,
+    outer_lr: float = 1e-3,
+    seed: int = 0,
+    schedule: Schedule = "constant",
+    grad_clip: float | None = None,
+    validation: Family | None = None,
+    validation_tasks: int = 100,
+    validate_every: int = 500,
+    chunk_size: int | None = None,
+    compile: bool = False,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 500,
+    progress: bool = True,
+) -> History:
+    """Meta-train ``learner`` on tasks of ``family`` with Adam, in place; return the history.
+
+    Each iteration draws ``meta_batch`` tasks of ``shots`` support and ``queries`` query points and
+    descends the mean of ``learner.query_losses``. Ctrl-C ends the run after the iteration under
+    way and returns what is done.
+
+    Args:
+        learner: a meta-learner: a module with ``query_losses(batch) -> [n_tasks]`` that gives
+            ``(losses, support losses)`` when called on a batch.
+        family: training tasks.
+        shots, queries, meta_batch: sizes of a meta-batch; ``queries=None`` leaves it to the family.
+        iterations: number of outer steps, counted from the very start of a resumed run.
+        outer_lr: beta, the outer learning rate; "cosine" lets it fall to 0 at the end.
+        seed: fixes every task that is drawn.
+        schedule: "constant" or "cosine".
+        grad_clip: largest norm of the meta-gradient.
+        validation: a family to validate on, with the same shots and queries: each member once if
+            it is finite, else ``validation_tasks`` fixed tasks. The best meta-parameters seen
+            (lowest validation loss) are loaded into the learner at the end.
+        validate_every: iterations between validations.
+        chunk_size: compute this many tasks at a time and add up, to save memory.
+        compile: compile the whole meta-gradient with ``torch.compile`` (needs a C++ compiler; pays
+            from some ten thousand iterations).
+        checkpoint: a file to write every ``checkpoint_every`` iterations and at the end, in one
+            atomic step. If it exists, the run resumes from it, bit for bit.
+        progress: show a progress bar.
+
+    Raises:
+        MamlkitError: for settings that do not fit, a checkpoint that cannot be used, or a loss
+            that is not finite; it names the iteration, and the last good checkpoint stands.
+    """
+    parameters = _check_learner(learner)
+    for name, value in {
+        "shots": shots,
+        "meta_batch": meta_batch,
+        "iterations": iterations,
+        "validation_tasks": validation_tasks,
+        "validate_every": validate_every,
+        "checkpoint_every": checkpoint_every,
+        "chunk_size": chunk_size or 1,
+    }.items():
+        count(name, value)
+    for name, number in {"outer_lr": outer_lr, "grad_clip": grad_clip or 1.0}.items():
+        if not (isinstance(number, int | float) and 0 < number < math.inf):
+            raise MamlkitError(f"{name} must be a finite number > 0, but {number!r} was given.")
+    if schedule not in ("constant", "cosine"):
+        raise MamlkitError(f"schedule must be 'constant' or 'cosine', not {schedule!r}.")
+    if not isinstance(family, Family):
+        raise MamlkitError(
+            f"family must be a Family, but {type(family).__name__} was given; "
+            "for example mk.tasks.Sinusoid()."
+        )
+
+    like = next(iter(parameters.values()))
+    drawn: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+    generator = fresh_generator(seed)
+    first = family.sample(meta_batch, shots, queries, generator=fresh_generator(seed), **drawn)
+    check_batch(first, parameters)
+    if hasattr(learner, "model") and hasattr(first.support, "x"):
+        run_model(learner.model, {}, first.support.x[0])
+    held_out: TaskBatch | None = None
+    if validation is not None:
+        held_out = draw_tasks(validation, shots, queries, validation_tasks, seed + 10**6, **drawn)
+
+    optimiser = torch.optim.Adam(parameters.values(), lr=outer_lr)
+    gradients = meta_gradients(learner, parameters, chunk_size, compile)
+    history = History()
+    history.settings = {
+        "learner": repr(learner),
+        "family": repr(family),
+        "shots": shots,
+        "queries": queries,
+        "meta_batch": meta_batch,
+        "outer_lr": outer_lr,
+        "seed": seed,
+        "schedule": schedule,
+        "grad_clip": grad_clip,
+        "validation": None if validation is None else repr(validation),
+        "validation_tasks": validation_tasks,
+        "validate_every": validate_every,
+        "dtype": str(like.dtype),
+        # A cosine schedule knows the end from the start; a constant one may go on for longer.
+        "iterations": iterations if schedule == "cosine" else None,
+    }
+    best: dict[str, Tensor] = {}
+    done = 0
+    if checkpoint is not None and Path(checkpoint).exists():
+        saved = read_checkpoint(checkpoint, history.settings)
+        learner.load_state_dict(saved["learner"])
+        optimiser.load_state_dict(saved["optimiser"])
+        generator.set_state(saved["generator"])
+        history = _unpack(saved["history"], history.settings)
+        best, done = saved["best"], saved["iteration"]
+
+    def save() -> None:
+        if checkpoint is not None:
+            content = {
+                "learner": learner.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "generator": generator.get_state(),
+                "history": _pack(history),
+                "settings": history.settings,
+                "best": best,
+                "iteration": done,
+            }
+            write_atomically(checkpoint, {"format": FORMAT, **content})
+
+    clock = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
+    bar = _progress_bar(iterations, done, progress)
+    with _deferred_interrupt() as interrupted, bar:
+        while done < iterations and not interrupted():
+            rate = outer_lr
+            if schedule == "cosine":
+                rate = outer_lr * 0.5 * (1 + math.cos(math.pi * done / iterations))
+            batch = family.sample(meta_batch, shots, queries, generator=generator, **drawn)
+            loss, support_loss = gradients(batch)
+            norm = nn.utils.get_total_norm(p.grad for p in parameters.values() if p.grad is not None)
+            if not (math.isfinite(loss) and math.isfinite(float(norm))):
+                what = "loss" if not math.isfinite(loss) else "meta-gradient"
+                raise MamlkitError(
+                    f"the {what} is not finite at iteration {done + 1} (loss {loss}); lower outer_lr "
+                    f"(now {outer_lr}) or inner_lr, or set grad_clip. The learner holds the weights "
+                    "before that iteration, and no checkpoint was overwritten."
+                )
+            if grad_clip is not None:
+                nn.utils.clip_grads_with_norm_(parameters.values(), grad_clip, norm)
+            optimiser.param_groups[0]["lr"] = rate
+            optimiser.step()
+            done += 1
+            history.outer_loss.append(loss)
+            history.support_loss.append(support_loss)
+            history.learning_rate.append(rate)
+            history.seconds.append(time.perf_counter() - clock)
+            if held_out is not None and (done % validate_every == 0 or done == iterations):
+                with torch.no_grad():
+                    value = float(learner.query_losses(held_out).mean())  # type: ignore[operator]
+                if value < min(history.validation_loss, default=math.inf):
+                    best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
+                history.validation_iteration.append(done)
+                history.validation_loss.append(value)
+            if done % checkpoint_every == 0 and done < iterations:
+                save()
+            if done % 20 == 0 or done == iterations:
+                bar.update(done - bar.n)
+                bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+        history.interrupted = done < iterations
+    save()
+    if best:
+        learner.load_state_dict(best)
+    return history
+
+
+def draw_tasks(
+    family: Family, shots: int, queries: int | None, n_tasks: int | None, seed: int, **drawn: Any
+) -> TaskBatch:
+    """A fixed set of tasks: each member once if the family is finite, else ``n_tasks`` draws."""
+    generator = fresh_generator(seed)
+    if hasattr(family, "every"):
+        batch: TaskBatch = family.every(shots, queries, generator=generator, **drawn)
+        return batch
+    return family.sample(n_tasks or 600, shots, queries, generator=generator, **drawn)
+
+
+def meta_gradients(
+    learner: nn.Module,
+    parameters: dict[str, Tensor],
+    chunk_size: int | None = None,
+    compile: bool = False,
+) -> Callable[[TaskBatch], tuple[float, list[float]]]:
+    """A function of a batch that leaves the meta-gradient in ``.grad`` and returns the mean query
+    loss and the mean support losses ``[inner_steps + 1]``.
+    """
+
+    def whole(weights: dict[str, Tensor], batch: TaskBatch) -> Any:
+        def objective(weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            losses, support = functional_call(learner, weights, (batch,))
+            return losses.mean(), support.mean(0)
+
+        return grad_and_value(objective, has_aux=True)(weights)
+
+    compiled = torch.compile(whole, fullgraph=True, dynamic=False) if compile else None
+
+    def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
+        if compiled is None:
+            losses, support = learner(batch)
+            (share * losses.mean()).backward()  # type: ignore[no-untyped-call]
+            return losses.detach().mean(), support.mean(0)
+        grads, (loss, support) = compiled(
+            {name: p.detach() for name, p in parameters.items()}, batch
+        )
+        for name, p in parameters.items():
+            p.grad = share * grads[name] if p.grad is None else p.grad + share * grads[name]
+        return loss, support
+
+    def gradients(batch: TaskBatch) -> tuple[float, list[float]]:
+        for p in parameters.values():
+            p.grad = None
+        n_tasks = len(batch.support[0])
+        size = chunk_size or n_tasks
+        loss: Tensor | float = 0.0
+        support: Tensor | float = 0.0
+        for start in range(0, n_tasks, size):
+            chunk = batch
+            if size < n_tasks:
+                chunk = torch.utils._pytree.tree_map(lambda t, s=start: t[s : s + size], batch)
+            share = len(chunk.support[0]) / n_tasks
+            chunk_loss, chunk_support = one_chunk(chunk, share)
+            loss, support = loss + share * chunk_loss, support + share * chunk_support
+        assert isinstance(support, Tensor)
+        return float(loss), support.tolist()
+
+    return gradients
+
+
+def save_learner(learner: nn.Module, path: str | Path, **notes: Any) -> None:
+    """Write the learner's meta-parameters, with ``notes`` (plain numbers and text) beside them."""
+    content = {"format": FORMAT, "learner": learner.state_dict(), "notes": notes}
+    write_atomically(path, {**content, "description": repr(learner)})
+
+
+def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
+    """Load what :func:`save_learner` or a checkpoint holds into a learner built the same way.
+
+    Returns the notes. A file that does not fit is a :class:`MamlkitError`, and changes nothing.
+    """
+    saved = _read(path)
+    own, found = learner.state_dict(), saved["learner"]
+    wrong = sorted(
+        set(own) ^ set(found) | {k for k in set(own) & set(found) if own[k].shape != found[k].shape}
+    )
+    if wrong:
+        raise MamlkitError(
+            f"{path} holds another learner: {wrong[:4]} differ in name or shape. Build the learner "
+            f"as it was saved: {saved.get('description', saved.get('settings', ''))}"
+        )
+    learner.load_state_dict(found)
+    return dict(saved.get("notes", {}))
+
+
+def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
+    """Write so that a crash at any moment leaves the old file or the new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_checkpoint(path: str | Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint of a run with the same ``settings``, or say plainly why not."""
+    saved = _read(path)
+    if "optimiser" not in saved:
+        raise MamlkitError(
+            f"{path} holds a learner without a training run, so there is nothing to resume; use "
+            "load_learner() to read it, or another checkpoint path."
+        )
+    theirs = saved["settings"]
+    different = [k for k in settings if settings[k] != theirs.get(k)]
+    if different:
+        k = different[0]
+        raise MamlkitError(
+            f"{path} belongs to a run with other settings: {', '.join(different)} "
+            f"({k} was {theirs.get(k)!r}, now {settings[k]!r}). Use the same settings to resume, "
+            "or another checkpoint path to start anew."
+        )
+    return saved
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise MamlkitError(f"there is no file {path}; check the path.") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise MamlkitError(
+            f"{path} cannot be read as a mamlkit checkpoint: it is damaged, cut short or of another "
+            "program, or would run code. Nothing was changed; move it away or choose another path."
+        ) from error
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise MamlkitError(
+            f"{path} is not a mamlkit checkpoint (format {FORMAT!r}); choose another path."
+        )
+    return saved
+
+
+def _check_learner(learner: Any) -> dict[str, Tensor]:
+    if not isinstance(learner, nn.Module) or not hasattr(learner, "query_losses"):
+        raise MamlkitError(
+            f"learner must be a meta-learner with query_losses(batch), such as mk.MAML(model), but "
+            f"{type(learner).__name__} was given."
+        )
+    return {name: p for name, p in learner.named_parameters() if p.requires_grad}
+
+
+def _pack(history: History) -> dict[str, Any]:
+    """Long lists as tensors: quick to write, quick and safe to read."""
+    return {
+        k: torch.tensor(v, dtype=torch.float64) if isinstance(v, list) else v
+        for k, v in asdict(history).items()
+    }
+
+
+def _unpack(packed: dict[str, Any], settings: dict[str, Any]) -> History:
+    plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in packed.items()}
+    plain["validation_iteration"] = [int(i) for i in plain["validation_iteration"]]
+    return History(**{**plain, "settings": settings, "interrupted": False})
+
+
+def _progress_bar(iterations: int, done: int, progress: bool) -> Any:
+    from tqdm.auto import tqdm  # imported late: not needed to adapt a learner
+
+    return tqdm(total=iterations, initial=done, disable=not progress, desc="meta-training", unit="it")
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait for the end of an iteration, so that the learner is never half updated."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def press(number: int, frame: Any) -> None:
+        if pressed:  # a second Ctrl-C means now
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

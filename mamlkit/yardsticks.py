@@ -1,0 +1,337 @@
+"""What a learner must beat: zero, mean curve, pooled, from scratch, classical fits, closed forms.
+
+Each has ``adapt(x, y) -> predict``. What learns from training tasks does so in ``fit``, from the
+same family that the meta-learner is trained on.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import check_model
+from mamlkit.learners.maml import MAML
+from mamlkit.losses import Loss, Predict, mse
+from mamlkit.tasks.base import Data, Family, Physics, fresh_generator
+
+
+def Pooled(
+    model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any
+) -> MAML:
+    """One model for all tasks, trained with :func:`mamlkit.meta_train` like any other and then
+    fine-tuned by the same inner loop: MAML whose whole weight lies on the loss *before* any step.
+    """
+    return MAML(model, inner_lr, inner_steps, step_weights=[1.0] + [0.0] * inner_steps, **settings)
+
+
+class Zero:
+    """Predicts zero whatever it is shown."""
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """Ignore the support."""
+        return lambda x_new: x_new.new_zeros(len(x_new), y.shape[-1])
+
+
+class FromScratch:
+    """Trains ``model`` anew on the support of each task, with Adam, from its own random start.
+
+    Args:
+        model: the network; its weights are the start.
+        lr: learning rate of Adam.
+        steps: number of Adam steps. Tune both on validation tasks.
+        loss: training loss.
+    """
+
+    def __init__(
+        self, model: nn.Module, lr: float = 0.01, steps: int = 100, loss: Loss = mse
+    ) -> None:
+        check_model(model)
+        self.model, self.lr, self.steps, self.loss = copy.deepcopy(model), lr, steps, loss
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``."""
+        predict = self.adapt_tasks(Data(x[None], y[None]))
+        return lambda x_new: predict(x_new[None])[0]
+
+    def adapt_tasks(self, support: Data) -> Predict:
+        """Train on many tasks side by side, one network each: ``x [n_tasks, n, d_in]``. Adam acts
+        on each weight by itself, so this is the same as one task after another.
+        """
+        like = next(self.model.parameters())
+        support = Data(*(t.to(like.device, like.dtype) if t.is_floating_point() else t for t in support))
+        n_tasks = len(support.x)
+        weights = {
+            name: w.detach().expand(n_tasks, *w.shape).clone().requires_grad_()
+            for name, w in self.model.named_parameters()
+        }
+
+        def task_loss(w: dict[str, Tensor], data: Data) -> Tensor:
+            return self.loss(lambda x: functional_call(self.model, w, (x,)), data)
+
+        optimiser = torch.optim.Adam(weights.values(), lr=self.lr)
+        for _ in range(self.steps):
+            optimiser.zero_grad()
+            vmap(task_loss)(weights, support).sum().backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        final = {name: w.detach() for name, w in weights.items()}
+
+        def predict(x: Tensor) -> Tensor:
+            outputs: Tensor = vmap(lambda w, x: functional_call(self.model, w, (x,)))(
+                final, x.to(like.device, like.dtype)
+            )
+            return outputs.to(x)
+
+        return predict
+
+
+def polynomial(degree: int = 1) -> Callable[[Tensor], Tensor]:
+    """Features x^degree, .., x, 1 of one input: ``[n, 1] -> [n, degree + 1]``."""
+    return lambda x: torch.cat([x**k for k in range(degree, -1, -1)], dim=-1)
+
+
+class Ridge:
+    """Least squares on features with a penalty on the squared coefficients:
+    minimises |y - phi(x) w|^2 + penalty |w|^2.
+
+    Args:
+        penalty: 0 is least squares; with too few points, the shortest of all exact fits.
+        features: map ``[n, d_in] -> [n, p]``; a straight line by default.
+    """
+
+    def __init__(
+        self, penalty: float = 1.0, features: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        if not 0 <= penalty < math.inf:
+            raise MamlkitError(f"penalty must be a finite number >= 0, but {penalty!r} was given.")
+        self.penalty, self.features = penalty, features or polynomial(1)
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """Fit ``x [n, d_in]``, ``y [n, d_out]``."""
+        phi = self.features(x)  # [n, p]
+        if self.penalty == 0:
+            w = torch.linalg.pinv(phi) @ y  # [p, d_out]
+        else:
+            eye = torch.eye(phi.shape[1], dtype=phi.dtype, device=phi.device)
+            w = torch.linalg.solve(phi.T @ phi + self.penalty * eye, phi.T @ y)
+        return lambda x_new: self.features(x_new) @ w
+
+
+def LeastSquares(features: Callable[[Tensor], Tensor] | None = None) -> Ridge:
+    """Ordinary least squares: :class:`Ridge` without a penalty."""
+    return Ridge(0.0, features)
+
+
+class Bayes:
+    """The posterior mean of a linear law with a known Gaussian prior w ~ N(mean, covariance) and
+    known noise: w = mean + (Phi^T Phi / s^2 + C^-1)^-1 Phi^T (y - Phi mean) / s^2. No estimate has
+    a smaller expected squared error.
+
+    Args:
+        mean: prior mean ``[p]``.
+        covariance: prior covariance ``[p, p]``.
+        noise: standard deviation of the noise on ``y``, > 0.
+        features: map ``[n, d_in] -> [n, p]``; a straight line by default.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor | Sequence[float],
+        covariance: Tensor | Sequence[Sequence[float]],
+        noise: float,
+        features: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.mean = torch.as_tensor(mean, dtype=torch.float64)
+        self.covariance = torch.as_tensor(covariance, dtype=torch.float64)
+        self.noise, self.features = noise, features or polynomial(1)
+        if self.covariance.shape != (len(self.mean), len(self.mean)) or not noise > 0:
+            raise MamlkitError(
+                f"Bayes needs a covariance [p, p] for a mean of p = {len(self.mean)} numbers, and "
+                f"noise > 0; got {list(self.covariance.shape)} and noise={noise!r}."
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        family: Family,
+        n_tasks: int = 50,
+        shots: int = 10,
+        *,
+        seed: int = 0,
+        features: Callable[[Tensor], Tensor] | None = None,
+    ) -> Self:
+        """Empirical Bayes: estimate prior and noise by moments from noisy training tasks.
+
+        Each task gets least squares; the scatter of the estimates, less what the noise alone would
+        give, is the prior covariance (negative directions set to zero).
+        """
+        features = features or polynomial(1)
+        support = family.sample(
+            n_tasks, shots, generator=fresh_generator(seed), dtype=torch.float64
+        ).support
+        phi = vmap(features)(support.x)  # [n_tasks, shots, p]
+        p = phi.shape[-1]
+        if shots <= p or n_tasks < 2:
+            raise MamlkitError(
+                f"empirical Bayes needs at least two tasks of more than {p} shots each; got "
+                f"{n_tasks} tasks of {shots}."
+            )
+        w = torch.linalg.pinv(phi) @ support.y  # [n_tasks, p, 1]
+        residual = support.y - phi @ w
+        variance = (residual**2).sum() / (n_tasks * (shots - p))
+        scatter = w[..., 0].T.cov()  # [p, p]
+        from_noise = variance * torch.linalg.inv(phi.mT @ phi).mean(0)
+        values, vectors = torch.linalg.eigh(scatter - from_noise)
+        covariance = vectors @ torch.diag(values.clamp(min=1e-12)) @ vectors.T
+        return cls(w.mean(0)[:, 0], covariance, max(float(variance.sqrt()), 1e-9), features)
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """The posterior mean given ``x [n, d_in]``, ``y [n, 1]``."""
+        phi = self.features(x).double()  # [n, p]
+        gram = phi @ self.covariance @ phi.T + self.noise**2 * torch.eye(len(phi)).double()
+        gain = torch.linalg.solve(gram, phi @ self.covariance).T  # [p, n]
+        w = self.mean + gain @ (y[:, 0].double() - phi @ self.mean)  # [p]
+        return lambda x_new: (self.features(x_new).double() @ w)[:, None].to(x_new.dtype)
+
+
+class MeanCurve:
+    """The mean of the training curves, whatever the support says (one-dimensional families)."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x[:, 0].numpy(), y.numpy()  # [points], [points, d_out]
+
+    @classmethod
+    def fit(cls, family: Family, n_tasks: int = 1000, *, seed: int = 0) -> Self:
+        """From ``n_tasks`` training curves; of a finite family, from all."""
+        x, y, _ = training_curves(family, n_tasks, seed)
+        return cls(x, y.mean(0))
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """Ignore the support."""
+        return lambda x_new: interpolate(x_new, self.x, self.y)
+
+
+class LinearLatent:
+    """One number z a task: y(x) = m(x) + z v(x), with the mean curve m and the first principal
+    component v of the training curves, and z by least squares on the support.
+    """
+
+    def __init__(self, x: Tensor, mean: Tensor, component: Tensor) -> None:
+        self.x, self.mean, self.component = x[:, 0].numpy(), mean.numpy(), component.numpy()
+
+    @classmethod
+    def fit(cls, family: Family, n_tasks: int = 1000, *, seed: int = 0) -> Self:
+        """From ``n_tasks`` training curves; of a finite family, from all."""
+        x, y, _ = training_curves(family, n_tasks, seed)
+        mean = y.mean(0)
+        _, _, components = torch.linalg.svd((y - mean).flatten(1), full_matrices=False)
+        return cls(x, mean, components[0].reshape(mean.shape))
+
+    def latent(self, x: Tensor, y: Tensor) -> Tensor:
+        """The number z of one task, from its support."""
+        v = interpolate(x, self.x, self.component)
+        return (v * (y - interpolate(x, self.x, self.mean))).sum() / (v * v).sum()
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """Find z from ``x [n, 1]``, ``y [n, d_out]``."""
+        z = self.latent(x, y)
+        return lambda x_new: (
+            interpolate(x_new, self.x, self.mean) + z * interpolate(x_new, self.x, self.component)
+        )
+
+
+class GaussianProcess:
+    """A Gaussian process about the mean training curve: squared-exponential kernel and noise, their
+    sizes found by maximum likelihood on training curves (scikit-learn), then held fixed.
+    """
+
+    def __init__(self, mean: MeanCurve, kernel: Any) -> None:
+        self.mean, self.kernel = mean, kernel
+
+    @classmethod
+    def fit(
+        cls, family: Family, n_tasks: int = 100, *, points: int = 25, noise: float = 1e-3, seed: int = 0
+    ) -> Self:
+        """From ``n_tasks`` training curves at ``points`` places; ``noise`` is the least standard
+        deviation that the fit may assume.
+        """
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+        x, y, _ = training_curves(family, n_tasks, seed)
+        mean = MeanCurve(x, y.mean(0))
+        keep = torch.linspace(0, len(x) - 1, min(points, len(x))).round().long()
+        residual = (y - y.mean(0))[:, keep, 0].T.numpy()  # [points, n_tasks]: one kernel for all
+        width, size = float(x.max() - x.min()), float(residual.var())
+        kernel = ConstantKernel(size, (1e-3 * size, 1e3 * size)) * RBF(
+            width / 4, (width / 50, 10 * width)
+        ) + WhiteKernel(2 * noise**2, (noise**2, max(size, 4 * noise**2)))
+        process = GaussianProcessRegressor(kernel, random_state=seed)
+        with np.errstate(all="ignore"):
+            process.fit(x[keep].numpy(), residual)
+        return cls(mean, process.kernel_)
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """Condition on ``x [n, 1]``, ``y [n, 1]``."""
+        signal, at = self.kernel.k1, x.double().numpy()
+        covariance = torch.as_tensor(self.kernel(at))  # with noise, [n, n]
+        residual = (y - self.mean.adapt(x, y)(x)).double()
+        weights = torch.linalg.solve(covariance, residual)  # [n, 1]
+
+        def predict(x_new: Tensor) -> Tensor:
+            cross = torch.as_tensor(signal(x_new.double().numpy(), at))  # [m, n]
+            return self.mean.adapt(x, y)(x_new) + (cross @ weights).to(x_new.dtype)
+
+        return predict
+
+
+class LineThroughCriticalPoint:
+    """log10(p/pc) = h (1 - Tc/T): Clausius and Clapeyron with a constant heat of vaporisation, made
+    to pass through the critical point; h by least squares on the support.
+    """
+
+    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+        """Find h from ``x`` = T/Tc ``[n, 1]`` and ``y`` = log10(p/pc) ``[n, 1]``."""
+        u = 1 - 1 / x
+        h = (u * y).sum() / (u * u).sum()
+        return lambda x_new: h * (1 - 1 / x_new)
+
+
+class LeeKesler:
+    """The corresponding-states law of Lee and Kesler (AIChE Journal 21 (1975) 510), *told* the true
+    acentric factor w: ln(p/pc) = f0 + w f1, with T in units of Tc. It looks at no measurement.
+    """
+
+    told = ("acentric_factor",)
+
+    def adapt(self, x: Tensor, y: Tensor, *, physics: Physics) -> Predict:
+        """The curve of the fluid with this acentric factor."""
+        w = physics["acentric_factor"]
+
+        def predict(x_new: Tensor) -> Tensor:
+            t, log_t, t6 = 1 / x_new, x_new.log(), x_new**6
+            f0 = 5.92714 - 6.09648 * t - 1.28862 * log_t + 0.169347 * t6
+            f1 = 15.2518 - 15.6875 * t - 13.4721 * log_t + 0.43577 * t6
+            return (f0 + w.to(x_new) * f1) / math.log(10)
+
+        return predict
+
+
+def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
+    """Noise-free training curves on one grid; of a finite family each member once."""
+    n_tasks = min(n_tasks, getattr(family, "n_members", n_tasks))
+    return family.curves(n_tasks, generator=fresh_generator(seed))
+
+
+def interpolate(x_new: Tensor, x: Any, y: Any) -> Tensor:
+    """Linear interpolation of columns: ``x_new [m, 1]``, ``x [p]``, ``y [p, d_out]``."""
+    at = x_new[:, 0].double().numpy()
+    columns = [np.interp(at, x, y[:, j]) for j in range(y.shape[1])]
+    return torch.as_tensor(np.stack(columns, axis=1)).to(x_new.dtype)
