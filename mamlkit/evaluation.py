@@ -15,7 +15,15 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes
 from mamlkit.learners.maml import MAML
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import Family, Physics, TaskBatch, convert
+from mamlkit.tasks.base import (
+    Family,
+    Physics,
+    TaskBatch,
+    convert,
+    count,
+    fresh_generator,
+    number,
+)
 from mamlkit.training import draw_tasks
 
 if TYPE_CHECKING:
@@ -138,12 +146,21 @@ def error_against_shots(
     """:func:`compare` for several numbers of shots, with an index ``(learner, shots)``."""
     import pandas as pd
 
+    if not shots:
+        raise MamlkitError("error_against_shots() needs at least one number of shots.")
+    if not callable(family) and not isinstance(family, Family):
+        raise MamlkitError(
+            f"family must be a Family, or a function from shots to one, but "
+            f"{type(family).__name__} was given."
+        )
     tables = {
         k: compare(learners, family if isinstance(family, Family) else family(k), k, **settings)
         for k in shots
     }
     table = pd.concat(tables, names=["shots", "learner"]).swaplevel()
-    return table.reindex(list(learners), level="learner").sort_index(level="shots", sort_remaining=False)
+    return table.reindex(list(learners), level="learner").sort_index(
+        level="shots", sort_remaining=False
+    )
 
 
 def shuffled_support(
@@ -157,7 +174,7 @@ def shuffled_support(
     loss: Loss | None = None,
 ) -> Paired:
     """Does the learner use the support? ``reference``: its error with the task's own support;
-    ``other``: with the support of another task. The error must rise; if not, the support is ignored.
+    ``other``: with the support of another task. If the error does not rise, the support is ignored.
     """
     batch = _new_tasks(family, shots, n_tasks, queries, seed)
     if len(batch.support[0]) < 2:
@@ -202,19 +219,28 @@ def tune(
 
     Fair to yardsticks: pooled training gets the fine-tuning that suits it best. Returns the curve
     of the winner, up to ``max_steps``. For a learned step size only the number of steps is chosen.
+    Meta-train before you tune: the training objective keeps its own number of steps.
     """
+    if not isinstance(learner, MAML):
+        raise MamlkitError(
+            f"tune() sets inner_lr and inner_steps of a mk.MAML learner, but "
+            f"{type(learner).__name__} was given."
+        )
+    if not inner_lr:
+        raise MamlkitError("tune() was given no inner_lr to choose from.")
+    for rate in inner_lr:
+        number("inner_lr", rate)
+    count("max_steps", max_steps, least=0)
     batch = _new_tasks(validation, shots, n_tasks, queries, seed)
-    best: tuple[float, float, int, Curve] | None = None
+    found = []  # (mean loss, step size, steps, curve)
     for rate in inner_lr if learner.learn_lr is None else (learner.inner_lr,):
         learner.inner_lr = rate
         curve = _curve(learner, batch, max_steps, loss)
-        mean = curve.mean.nan_to_num(nan=torch.inf)  # a step size may well diverge
+        # A step size may well diverge.
+        mean = curve.mean.nan_to_num(nan=torch.inf, posinf=torch.inf)
         step = int(mean.argmin())
-        if best is None or float(mean[step]) < best[0]:
-            best = (float(mean[step]), rate, step, curve)
-    if best is None:
-        raise MamlkitError("tune() was given no inner_lr to choose from.")
-    _, learner.inner_lr, learner.inner_steps, curve = best
+        found.append((float(mean[step]), rate, step, curve))
+    _, learner.inner_lr, learner.inner_steps, curve = min(found, key=lambda each: each[0])
     return curve
 
 
@@ -222,7 +248,7 @@ def half_width(losses: Tensor) -> Tensor:
     """Half width of the 95 % interval of the mean over the first axis."""
     if len(losses) < 2:
         return torch.full_like(losses[0], torch.nan)
-    return 1.96 * losses.std(0) / len(losses) ** 0.5
+    return losses.std(0) * (1.96 / len(losses) ** 0.5)
 
 
 def summary(losses: Tensor) -> dict[str, float]:
@@ -236,12 +262,15 @@ def _new_tasks(
     family: Family, shots: int, n_tasks: int | None, queries: int | None, seed: int
 ) -> TaskBatch:
     if not isinstance(family, Family):
-        raise MamlkitError(f"family must be a Family, but {type(family).__name__} was given.")
+        raise MamlkitError(
+            f"family must be a Family, but {type(family).__name__} was given; "
+            "for example mk.tasks.Sinusoid()."
+        )
     if queries is None and not hasattr(family, "every"):
         queries = QUERIES
     if n_tasks is None:
         return draw_tasks(family, shots, queries, None, seed, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(seed)
+    generator = fresh_generator(count("seed", seed, least=0))
     return family.sample(n_tasks, shots, queries, generator=generator, dtype=torch.float64)
 
 
@@ -249,12 +278,14 @@ def _curve(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None)
     if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
         like = next(learner.parameters())
         moved = convert(batch, like.dtype, like.device)
-        episodes: Episodes = learner.episodes(moved, steps, loss)
+        episodes: Episodes = learner.episodes(moved, steps, loss)  # type: ignore[operator]
         support, query = (t.double().cpu() for t in episodes)
         return Curve(query, support, batch.physics)
-    if not hasattr(learner, "adapt"):
+    if isinstance(learner, type) or not hasattr(learner, "adapt"):
+        given = f"the class {learner.__name__}" if isinstance(learner, type) else repr(learner)
         raise MamlkitError(
-            f"a learner needs adapt(x, y) -> predict, but {type(learner).__name__} has none."
+            f"a learner is an object with adapt(x, y) -> predict, such as mk.MAML(model) or "
+            f"mk.yardsticks.Zero(), but {given} was given."
         )
     if steps is not None:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")

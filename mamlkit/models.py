@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import count, fresh_generator
+from mamlkit.tasks.base import count, fresh_generator, interval
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -29,9 +30,23 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[name]
 
 
-def _initialise(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
+def _widths(hidden: Sequence[int]) -> list[int]:
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+        raise MamlkitError(
+            f"hidden must hold the widths of layers, such as (40, 40), but {hidden!r} was given."
+        )
+    return [count("hidden", width) for width in hidden]
+
+
+def _empty(kind: type[nn.Module], *sizes: int, **settings: Any) -> nn.Module:
+    """A layer without values yet, so that torch's global generator is left alone."""
+    layer: nn.Module = nn.utils.skip_init(kind, *sizes, **settings)  # type: ignore[no-untyped-call]
+    return layer
+
+
+def _initialise(layer: nn.Module, generator: torch.Generator) -> None:
     """Torch's default (uniform in +-1/sqrt(fan in)), from a generator of our own."""
-    bound = layer.weight[0].numel() ** -0.5
+    bound = layer.get_parameter("weight")[0].numel() ** -0.5
     with torch.no_grad():
         for parameter in layer.parameters():
             u = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
@@ -63,19 +78,15 @@ class MLP(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = [count("d_in", d_in), *(count("hidden", h) for h in hidden), count("d_out", d_out)]
-        low, high = x_range if x_range is not None else (-1.0, 1.0)
-        if not low < high:
-            raise MamlkitError(f"x_range must be (low, high) with low < high, not {x_range}.")
+        sizes = [count("d_in", d_in), *_widths(hidden), count("d_out", d_out)]
+        low, high = (-1.0, 1.0) if x_range is None else interval("x_range", x_range)
         self.activation = _activation(activation)
-        self.layers = nn.ModuleList(
-            nn.utils.skip_init(nn.Linear, m, n) for m, n in pairwise(sizes)
-        )
+        self.layers = nn.ModuleList(_empty(nn.Linear, m, n) for m, n in pairwise(sizes))
         self.register_buffer("offset", torch.tensor((low + high) / 2))
         self.register_buffer("scale", torch.tensor((high - low) / 2))
         generator = fresh_generator(seed)
         for layer in self.layers:
-            _initialise(layer, generator)  # type: ignore[arg-type]
+            _initialise(layer, generator)
 
     def extra_repr(self) -> str:
         """The activation, for printing."""
@@ -87,7 +98,8 @@ class MLP(nn.Module):
         *hidden, head = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
-        return head(x)  # type: ignore[no-any-return]
+        y: Tensor = head(x)
+        return y
 
 
 class CNN(nn.Module):
@@ -113,16 +125,16 @@ class CNN(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = [count("channels", channels), *(count("hidden", h) for h in hidden)]
+        sizes = [count("channels", channels), *_widths(hidden)]
         self.activation = _activation(activation)
         self.convolutions = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv2d, m, n, 3, padding=1, padding_mode="circular")
+            _empty(nn.Conv2d, m, n, 3, padding=1, padding_mode="circular")
             for m, n in pairwise(sizes)
         )
-        self.head = nn.utils.skip_init(nn.Linear, sizes[-1], count("d_out", d_out))
+        self.head = _empty(nn.Linear, sizes[-1], count("d_out", d_out))
         generator = fresh_generator(seed)
         for layer in [*self.convolutions, self.head]:
-            _initialise(layer, generator)  # type: ignore[arg-type]
+            _initialise(layer, generator)
 
     def extra_repr(self) -> str:
         """The activation, for printing."""
@@ -132,4 +144,5 @@ class CNN(nn.Module):
         """``[n, channels, h, w] -> [n, d_out]``."""
         for convolution in self.convolutions:
             x = nn.functional.avg_pool2d(self.activation(convolution(x)), 2)
-        return self.head(x.mean(dim=(-2, -1)))  # type: ignore[no-any-return]
+        y: Tensor = self.head(x.mean(dim=(-2, -1)))
+        return y

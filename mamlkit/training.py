@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-import pickle
 import signal
 import threading
 import time
@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import check_batch, run_model
-from mamlkit.tasks.base import Family, TaskBatch, count, fresh_generator
+from mamlkit.tasks.base import Family, TaskBatch, count, fresh_generator, number
 
 FORMAT = "mamlkit checkpoint 1"
 Schedule = Literal["constant", "cosine"]
@@ -52,20 +51,30 @@ class History:
     interrupted: bool = False
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON."""
-        Path(path).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        """Write as JSON, in one atomic step."""
+        with _atomically(path) as file:
+            file.write(json.dumps(asdict(self)).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what :meth:`save` wrote."""
         try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise MamlkitError(f"there is no history at {path}; check the path.") from error
-        except (ValueError, TypeError) as error:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise MamlkitError(f"no history can be read at {path}: {error.strerror}.") from error
+        except ValueError as error:
+            raise MamlkitError(f"{path} is not a history, which is JSON: {error}.") from error
+        empty = asdict(cls())
+        if (
+            not isinstance(content, dict)
+            or content.keys() != empty.keys()
+            or any(type(content[k]) is not type(empty[k]) for k in empty)
+        ):
             raise MamlkitError(
-                f"{path} is not a history written by History.save(): {error}"
-            ) from error
+                f"{path} is JSON, but not a history written by History.save(); it must hold "
+                f"{', '.join(empty)}."
+            )
+        return cls(**content)
 
 
 def meta_train(
@@ -121,19 +130,20 @@ def meta_train(
             that is not finite; it names the iteration, and the last good checkpoint stands.
     """
     parameters = _check_learner(learner)
-    for name, value in {
+    for name, whole in {
         "shots": shots,
         "meta_batch": meta_batch,
         "iterations": iterations,
         "validation_tasks": validation_tasks,
         "validate_every": validate_every,
         "checkpoint_every": checkpoint_every,
-        "chunk_size": chunk_size or 1,
+        "chunk_size": 1 if chunk_size is None else chunk_size,
     }.items():
-        count(name, value)
-    for name, number in {"outer_lr": outer_lr, "grad_clip": grad_clip or 1.0}.items():
-        if not (isinstance(number, int | float) and 0 < number < math.inf):
-            raise MamlkitError(f"{name} must be a finite number > 0, but {number!r} was given.")
+        count(name, whole)
+    count("seed", seed, least=0)
+    number("outer_lr", outer_lr, positive=True)
+    if grad_clip is not None:
+        number("grad_clip", grad_clip, positive=True)
     if schedule not in ("constant", "cosine"):
         raise MamlkitError(f"schedule must be 'constant' or 'cosine', not {schedule!r}.")
     if not isinstance(family, Family):
@@ -145,10 +155,10 @@ def meta_train(
     like = next(iter(parameters.values()))
     drawn: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     generator = fresh_generator(seed)
-    first = family.sample(meta_batch, shots, queries, generator=fresh_generator(seed), **drawn)
-    check_batch(first, parameters)
-    if hasattr(learner, "model") and hasattr(first.support, "x"):
-        run_model(learner.model, {}, first.support.x[0])
+    n_first = min(meta_batch, chunk_size or meta_batch)
+    first = family.sample(n_first, shots, queries, generator=fresh_generator(seed), **drawn)
+    with torch.no_grad():  # one pass over real tasks: whatever does not fit is said before any work
+        learner.query_losses(first)  # type: ignore[operator]
     held_out: TaskBatch | None = None
     if validation is not None:
         held_out = draw_tasks(validation, shots, queries, validation_tasks, seed + 10**6, **drawn)
@@ -176,12 +186,15 @@ def meta_train(
     best: dict[str, Tensor] = {}
     done = 0
     if checkpoint is not None and Path(checkpoint).exists():
-        saved = read_checkpoint(checkpoint, history.settings)
+        saved = read_checkpoint(checkpoint, learner, history.settings)
         learner.load_state_dict(saved["learner"])
         optimiser.load_state_dict(saved["optimiser"])
         generator.set_state(saved["generator"])
         history = _unpack(saved["history"], history.settings)
         best, done = saved["best"], saved["iteration"]
+    elif checkpoint is not None:
+        with _atomically(checkpoint, keep=False):
+            pass  # a place that cannot be written is found now, not after an hour
 
     def save() -> None:
         if checkpoint is not None:
@@ -205,13 +218,15 @@ def meta_train(
                 rate = outer_lr * 0.5 * (1 + math.cos(math.pi * done / iterations))
             batch = family.sample(meta_batch, shots, queries, generator=generator, **drawn)
             loss, support_loss = gradients(batch)
-            norm = nn.utils.get_total_norm(p.grad for p in parameters.values() if p.grad is not None)
+            norm = nn.utils.get_total_norm(
+                [p.grad for p in parameters.values() if p.grad is not None]
+            )
             if not (math.isfinite(loss) and math.isfinite(float(norm))):
                 what = "loss" if not math.isfinite(loss) else "meta-gradient"
                 raise MamlkitError(
-                    f"the {what} is not finite at iteration {done + 1} (loss {loss}); lower outer_lr "
-                    f"(now {outer_lr}) or inner_lr, or set grad_clip. The learner holds the weights "
-                    "before that iteration, and no checkpoint was overwritten."
+                    f"the {what} is not finite at iteration {done + 1} (loss {loss}); lower "
+                    f"outer_lr (now {outer_lr}) or inner_lr, or set grad_clip. The learner holds "
+                    "the weights before that iteration, and no checkpoint was overwritten."
                 )
             if grad_clip is not None:
                 nn.utils.clip_grads_with_norm_(parameters.values(), grad_clip, norm)
@@ -224,8 +239,10 @@ def meta_train(
             history.seconds.append(time.perf_counter() - clock)
             if held_out is not None and (done % validate_every == 0 or done == iterations):
                 with torch.no_grad():
-                    value = float(learner.query_losses(held_out).mean())  # type: ignore[operator]
-                if value < min(history.validation_loss, default=math.inf):
+                    measured = learner.query_losses(held_out).mean()  # type: ignore[operator]
+                value = float(measured)
+                # A loss that is not a number never counts as the best.
+                if value < min((v for v in history.validation_loss if v == v), default=math.inf):
                     best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
                 history.validation_iteration.append(done)
                 history.validation_loss.append(value)
@@ -245,6 +262,11 @@ def draw_tasks(
     family: Family, shots: int, queries: int | None, n_tasks: int | None, seed: int, **drawn: Any
 ) -> TaskBatch:
     """A fixed set of tasks: each member once if the family is finite, else ``n_tasks`` draws."""
+    if not isinstance(family, Family):
+        raise MamlkitError(
+            f"tasks come from a Family, but {type(family).__name__} was given; "
+            "for example mk.tasks.Sinusoid()."
+        )
     generator = fresh_generator(seed)
     if hasattr(family, "every"):
         batch: TaskBatch = family.every(shots, queries, generator=generator, **drawn)
@@ -274,7 +296,7 @@ def meta_gradients(
     def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
         if compiled is None:
             losses, support = learner(batch)
-            (share * losses.mean()).backward()  # type: ignore[no-untyped-call]
+            (share * losses.mean()).backward()
             return losses.detach().mean(), support.mean(0)
         grads, (loss, support) = compiled(
             {name: p.detach() for name, p in parameters.items()}, batch
@@ -303,8 +325,15 @@ def meta_gradients(
     return gradients
 
 
-def save_learner(learner: nn.Module, path: str | Path, **notes: Any) -> None:
+def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
     """Write the learner's meta-parameters, with ``notes`` (plain numbers and text) beside them."""
+    _check_learner(learner)
+    try:
+        json.dumps(notes)
+    except TypeError as error:
+        raise MamlkitError(
+            f"notes must be plain numbers, text, lists or dicts: {error}."
+        ) from error
     content = {"format": FORMAT, "learner": learner.state_dict(), "notes": notes}
     write_atomically(path, {**content, "description": repr(learner)})
 
@@ -315,32 +344,43 @@ def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
     Returns the notes. A file that does not fit is a :class:`MamlkitError`, and changes nothing.
     """
     saved = _read(path)
-    own, found = learner.state_dict(), saved["learner"]
-    wrong = sorted(
-        set(own) ^ set(found) | {k for k in set(own) & set(found) if own[k].shape != found[k].shape}
-    )
-    if wrong:
-        raise MamlkitError(
-            f"{path} holds another learner: {wrong[:4]} differ in name or shape. Build the learner "
-            f"as it was saved: {saved.get('description', saved.get('settings', ''))}"
-        )
-    learner.load_state_dict(found)
+    _check_fit(path, learner, saved)
+    learner.load_state_dict(saved["learner"])
     return dict(saved.get("notes", {}))
 
 
 def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
-    """Write so that a crash at any moment leaves the old file or the new one, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
+    """Write with ``torch.save``, so that a crash leaves the old file or the new one, not a part."""
+    with _atomically(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
-def read_checkpoint(path: str | Path, settings: dict[str, Any]) -> dict[str, Any]:
+@contextmanager
+def _atomically(path: str | Path, keep: bool = True) -> Iterator[IO[bytes]]:
+    """A file beside ``path`` to write to, which takes its place when all is on the disk."""
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if keep:
+            part.replace(path)
+        else:
+            part.unlink()
+    except OSError as error:
+        raise MamlkitError(
+            f"{path} cannot be written: {error.strerror}; choose another path."
+        ) from error
+
+
+def read_checkpoint(
+    path: str | Path, learner: nn.Module, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Read a checkpoint of a run with the same ``settings``, or say plainly why not."""
     saved = _read(path)
     if "optimiser" not in saved:
@@ -357,6 +397,7 @@ def read_checkpoint(path: str | Path, settings: dict[str, Any]) -> dict[str, Any
             f"({k} was {theirs.get(k)!r}, now {settings[k]!r}). Use the same settings to resume, "
             "or another checkpoint path to start anew."
         )
+    _check_fit(path, learner, saved)
     return saved
 
 
@@ -365,10 +406,11 @@ def _read(path: str | Path) -> dict[str, Any]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise MamlkitError(f"there is no file {path}; check the path.") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what a file of another kind makes torch raise is anybody's guess
         raise MamlkitError(
-            f"{path} cannot be read as a mamlkit checkpoint: it is damaged, cut short or of another "
-            "program, or would run code. Nothing was changed; move it away or choose another path."
+            f"{path} cannot be read as a mamlkit checkpoint: it is damaged, cut short or of "
+            "another program, or would run code. Nothing was changed; move it away or choose "
+            "another path."
         ) from error
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise MamlkitError(
@@ -377,13 +419,33 @@ def _read(path: str | Path) -> dict[str, Any]:
     return saved
 
 
+def _check_fit(path: str | Path, learner: nn.Module, saved: dict[str, Any]) -> None:
+    """Refuse weights of another learner, before any of them is loaded."""
+    own, found = learner.state_dict(), saved["learner"]
+    wrong = set(own) ^ set(found)
+    wrong |= {k for k in set(own) & set(found) if own[k].shape != found[k].shape}
+    if wrong:
+        raise MamlkitError(
+            f"{path} holds another learner: {sorted(wrong)[:4]} differ in name or shape. Build the "
+            f"learner as it was saved: {saved.get('description', saved.get('settings', ''))}"
+        )
+
+
 def _check_learner(learner: Any) -> dict[str, Tensor]:
     if not isinstance(learner, nn.Module) or not hasattr(learner, "query_losses"):
         raise MamlkitError(
             f"learner must be a meta-learner with query_losses(batch), such as mk.MAML(model), but "
             f"{type(learner).__name__} was given."
         )
-    return {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    parameters: dict[str, Tensor] = {
+        name: p for name, p in learner.named_parameters() if p.requires_grad
+    }
+    if not parameters:
+        raise MamlkitError(
+            f"no parameter of the {type(learner).__name__} asks for a gradient, so there is "
+            "nothing to train; set requires_grad=True on those that should learn."
+        )
+    return parameters
 
 
 def _pack(history: History) -> dict[str, Any]:
@@ -395,7 +457,9 @@ def _pack(history: History) -> dict[str, Any]:
 
 
 def _unpack(packed: dict[str, Any], settings: dict[str, Any]) -> History:
-    plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in packed.items()}
+    plain: dict[str, Any] = {
+        k: v.tolist() if isinstance(v, Tensor) else v for k, v in packed.items()
+    }
     plain["validation_iteration"] = [int(i) for i in plain["validation_iteration"]]
     return History(**{**plain, "settings": settings, "interrupted": False})
 
@@ -403,7 +467,9 @@ def _unpack(packed: dict[str, Any], settings: dict[str, Any]) -> History:
 def _progress_bar(iterations: int, done: int, progress: bool) -> Any:
     from tqdm.auto import tqdm  # imported late: not needed to adapt a learner
 
-    return tqdm(total=iterations, initial=done, disable=not progress, desc="meta-training", unit="it")
+    return tqdm(
+        total=iterations, initial=done, disable=not progress, desc="meta-training", unit="it"
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -17,15 +18,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import check_model
+from mamlkit.learners.base import as_data, as_points, check_model, run_model
 from mamlkit.learners.maml import MAML
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import Data, Family, Physics, fresh_generator
+from mamlkit.tasks.base import Data, Family, Physics, count, fresh_generator, number
 
 
-def Pooled(
-    model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any
-) -> MAML:
+def Pooled(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any) -> MAML:
     """One model for all tasks, trained with :func:`mamlkit.meta_train` like any other and then
     fine-tuned by the same inner loop: MAML whose whole weight lies on the loss *before* any step.
     """
@@ -37,6 +36,7 @@ class Zero:
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """Ignore the support."""
+        x, y = as_data(x, y)
         return lambda x_new: x_new.new_zeros(len(x_new), y.shape[-1])
 
 
@@ -54,10 +54,14 @@ class FromScratch:
         self, model: nn.Module, lr: float = 0.01, steps: int = 100, loss: Loss = mse
     ) -> None:
         check_model(model)
+        number("lr", lr, positive=True)
+        count("steps", steps, least=0)
         self.model, self.lr, self.steps, self.loss = copy.deepcopy(model), lr, steps, loss
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``."""
+        x, y = as_data(x, y)
+        run_model(self.model, {}, x.to(next(self.model.parameters())))
         predict = self.adapt_tasks(Data(x[None], y[None]))
         return lambda x_new: predict(x_new[None])[0]
 
@@ -66,7 +70,9 @@ class FromScratch:
         on each weight by itself, so this is the same as one task after another.
         """
         like = next(self.model.parameters())
-        support = Data(*(t.to(like.device, like.dtype) if t.is_floating_point() else t for t in support))
+        support = Data(
+            *(t.to(like.device, like.dtype) if t.is_floating_point() else t for t in support)
+        )
         n_tasks = len(support.x)
         weights = {
             name: w.detach().expand(n_tasks, *w.shape).clone().requires_grad_()
@@ -79,7 +85,7 @@ class FromScratch:
         optimiser = torch.optim.Adam(weights.values(), lr=self.lr)
         for _ in range(self.steps):
             optimiser.zero_grad()
-            vmap(task_loss)(weights, support).sum().backward()  # type: ignore[no-untyped-call]
+            vmap(task_loss)(weights, support).sum().backward()
             optimiser.step()
         final = {name: w.detach() for name, w in weights.items()}
 
@@ -99,7 +105,7 @@ def polynomial(degree: int = 1) -> Callable[[Tensor], Tensor]:
 
 class Ridge:
     """Least squares on features with a penalty on the squared coefficients:
-    minimises |y - phi(x) w|^2 + penalty |w|^2.
+    minimises ``|y - phi(x) w|^2 + penalty |w|^2``.
 
     Args:
         penalty: 0 is least squares; with too few points, the shortest of all exact fits.
@@ -109,12 +115,11 @@ class Ridge:
     def __init__(
         self, penalty: float = 1.0, features: Callable[[Tensor], Tensor] | None = None
     ) -> None:
-        if not 0 <= penalty < math.inf:
-            raise MamlkitError(f"penalty must be a finite number >= 0, but {penalty!r} was given.")
-        self.penalty, self.features = penalty, features or polynomial(1)
+        self.penalty, self.features = number("penalty", penalty), features or polynomial(1)
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """Fit ``x [n, d_in]``, ``y [n, d_out]``."""
+        x, y = as_data(x, y)
         phi = self.features(x)  # [n, p]
         if self.penalty == 0:
             w = torch.linalg.pinv(phi) @ y  # [p, d_out]
@@ -150,11 +155,11 @@ class Bayes:
     ) -> None:
         self.mean = torch.as_tensor(mean, dtype=torch.float64)
         self.covariance = torch.as_tensor(covariance, dtype=torch.float64)
-        self.noise, self.features = noise, features or polynomial(1)
-        if self.covariance.shape != (len(self.mean), len(self.mean)) or not noise > 0:
+        self.noise, self.features = number("noise", noise, positive=True), features or polynomial(1)
+        if self.mean.ndim != 1 or self.covariance.shape != (len(self.mean), len(self.mean)):
             raise MamlkitError(
-                f"Bayes needs a covariance [p, p] for a mean of p = {len(self.mean)} numbers, and "
-                f"noise > 0; got {list(self.covariance.shape)} and noise={noise!r}."
+                f"Bayes needs a mean [p] and a covariance [p, p], but they have shapes "
+                f"{list(self.mean.shape)} and {list(self.covariance.shape)}."
             )
 
     @classmethod
@@ -194,6 +199,7 @@ class Bayes:
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """The posterior mean given ``x [n, d_in]``, ``y [n, 1]``."""
+        x, y = as_data(x, y)
         phi = self.features(x).double()  # [n, p]
         gram = phi @ self.covariance @ phi.T + self.noise**2 * torch.eye(len(phi)).double()
         gain = torch.linalg.solve(gram, phi @ self.covariance).T  # [p, n]
@@ -215,6 +221,7 @@ class MeanCurve:
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """Ignore the support."""
+        x, y = as_data(x, y)
         return lambda x_new: interpolate(x_new, self.x, self.y)
 
 
@@ -241,6 +248,7 @@ class LinearLatent:
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """Find z from ``x [n, 1]``, ``y [n, d_out]``."""
+        x, y = as_data(x, y)
         z = self.latent(x, y)
         return lambda x_new: (
             interpolate(x_new, self.x, self.mean) + z * interpolate(x_new, self.x, self.component)
@@ -248,46 +256,72 @@ class LinearLatent:
 
 
 class GaussianProcess:
-    """A Gaussian process about the mean training curve: squared-exponential kernel and noise, their
-    sizes found by maximum likelihood on training curves (scikit-learn), then held fixed.
+    """A Gaussian process about the mean training curve, with a linear and a squared-exponential
+    kernel and noise; their sizes are found by maximum likelihood on training curves
+    (scikit-learn), then held fixed.
+
+    Args:
+        mean: the mean curve.
+        kernel: the fitted scikit-learn kernel, signal + noise.
+        inputs: map of the input before the kernel sees it, ``[n, 1] -> [n, p]``.
     """
 
-    def __init__(self, mean: MeanCurve, kernel: Any) -> None:
-        self.mean, self.kernel = mean, kernel
+    def __init__(self, mean: MeanCurve, kernel: Any, inputs: Callable[[Tensor], Tensor]) -> None:
+        self.mean, self.kernel, self.inputs = mean, kernel, inputs
 
     @classmethod
     def fit(
-        cls, family: Family, n_tasks: int = 100, *, points: int = 25, noise: float = 1e-3, seed: int = 0
+        cls,
+        family: Family,
+        n_tasks: int = 100,
+        *,
+        points: int = 20,
+        noise: float = 1e-3,
+        inputs: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
     ) -> Self:
-        """From ``n_tasks`` training curves at ``points`` places; ``noise`` is the least standard
-        deviation that the fit may assume.
-        """
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+        """From ``n_tasks`` training curves at ``points`` places.
 
+        ``noise`` is the least standard deviation that the fit may assume. ``inputs`` may carry
+        physics: ``lambda x: 1 / x - 1`` makes a vapour pressure curve nearly a straight line.
+        """
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import (
+            RBF,
+            ConstantKernel,
+            DotProduct,
+            WhiteKernel,
+        )
+
+        inputs = inputs or (lambda x: x)
         x, y, _ = training_curves(family, n_tasks, seed)
         mean = MeanCurve(x, y.mean(0))
         keep = torch.linspace(0, len(x) - 1, min(points, len(x))).round().long()
         residual = (y - y.mean(0))[:, keep, 0].T.numpy()  # [points, n_tasks]: one kernel for all
-        width, size = float(x.max() - x.min()), float(residual.var())
-        kernel = ConstantKernel(size, (1e-3 * size, 1e3 * size)) * RBF(
-            width / 4, (width / 50, 10 * width)
-        ) + WhiteKernel(2 * noise**2, (noise**2, max(size, 4 * noise**2)))
-        process = GaussianProcessRegressor(kernel, random_state=seed)
-        with np.errstate(all="ignore"):
-            process.fit(x[keep].numpy(), residual)
-        return cls(mean, process.kernel_)
+        at = inputs(x[keep]).numpy()
+        width, size = float(np.ptp(at)), max(float(residual.var()), noise**2)
+        sizes = (1e-6 * size, 1e6 * size)
+        linear = ConstantKernel(size, sizes) * DotProduct(0.0, "fixed")
+        smooth = ConstantKernel(size, sizes) * RBF(width / 4, (width / 100, 100 * width))
+        white = WhiteKernel(2 * noise**2, (noise**2, max(size, 4 * noise**2)))
+        process = GaussianProcessRegressor(linear + smooth + white, random_state=seed)
+        with warnings.catch_warnings():  # a size at the edge of its range is an answer, not a fault
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            process.fit(at, residual)
+        return cls(mean, process.kernel_, inputs)
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """Condition on ``x [n, 1]``, ``y [n, 1]``."""
-        signal, at = self.kernel.k1, x.double().numpy()
-        covariance = torch.as_tensor(self.kernel(at))  # with noise, [n, n]
-        residual = (y - self.mean.adapt(x, y)(x)).double()
-        weights = torch.linalg.solve(covariance, residual)  # [n, 1]
+        x, y = as_data(x, y)
+        signal, at = self.kernel.k1, self.inputs(x.double()).numpy()
+        mean = self.mean.adapt(x, y)
+        residual = (y - mean(x)).double()
+        weights = torch.linalg.solve(torch.as_tensor(self.kernel(at)), residual)  # [n, 1]
 
         def predict(x_new: Tensor) -> Tensor:
-            cross = torch.as_tensor(signal(x_new.double().numpy(), at))  # [m, n]
-            return self.mean.adapt(x, y)(x_new) + (cross @ weights).to(x_new.dtype)
+            cross = torch.as_tensor(signal(self.inputs(x_new.double()).numpy(), at))  # [m, n]
+            return mean(x_new) + (cross @ weights).to(x_new.dtype)
 
         return predict
 
@@ -299,6 +333,7 @@ class LineThroughCriticalPoint:
 
     def adapt(self, x: Tensor, y: Tensor) -> Predict:
         """Find h from ``x`` = T/Tc ``[n, 1]`` and ``y`` = log10(p/pc) ``[n, 1]``."""
+        x, y = as_data(x, y)
         u = 1 - 1 / x
         h = (u * y).sum() / (u * u).sum()
         return lambda x_new: h * (1 - 1 / x_new)
@@ -313,6 +348,7 @@ class LeeKesler:
 
     def adapt(self, x: Tensor, y: Tensor, *, physics: Physics) -> Predict:
         """The curve of the fluid with this acentric factor."""
+        x, y = as_data(x, y)
         w = physics["acentric_factor"]
 
         def predict(x_new: Tensor) -> Tensor:
@@ -326,12 +362,16 @@ class LeeKesler:
 
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
     """Noise-free training curves on one grid; of a finite family each member once."""
-    n_tasks = min(n_tasks, getattr(family, "n_members", n_tasks))
+    if not isinstance(family, Family):
+        raise MamlkitError(f"fit() learns from a Family, but {type(family).__name__} was given.")
+    n_tasks = min(count("n_tasks", n_tasks), getattr(family, "n_members", n_tasks))
     return family.curves(n_tasks, generator=fresh_generator(seed))
 
 
 def interpolate(x_new: Tensor, x: Any, y: Any) -> Tensor:
     """Linear interpolation of columns: ``x_new [m, 1]``, ``x [p]``, ``y [p, d_out]``."""
+    if as_points("x", x_new).shape[1] != 1:
+        raise MamlkitError(f"x has {x_new.shape[1]} columns; this yardstick takes one, [n, 1].")
     at = x_new[:, 0].double().numpy()
     columns = [np.interp(at, x, y[:, j]) for j in range(y.shape[1])]
     return torch.as_tensor(np.stack(columns, axis=1)).to(x_new.dtype)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -10,7 +14,7 @@ from torch.func import functional_call
 
 from mamlkit.errors import MamlkitError
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, TaskBatch
+from mamlkit.tasks.base import Data, TaskBatch, count, number
 
 Weights = dict[str, Tensor]
 
@@ -48,38 +52,50 @@ class Adapted:
         return run_model(self._model, self.weights, as_points("x", x, self.weights))
 
 
-def as_points(name: str, value: Any, like: Weights) -> Tensor:
-    """Check points of one task and bring them to the type and device of the weights ``like``."""
+def as_tensor(name: str, value: Any, like: Weights | None = None) -> Tensor:
+    """Check that ``value`` is a finite tensor; bring it to the type and device of ``like``."""
     if not isinstance(value, Tensor):
         raise MamlkitError(
             f"{name} must be a torch.Tensor, but {type(value).__name__} was given; "
             f"use torch.as_tensor({name})."
         )
-    if value.ndim < 2 and value.is_floating_point():
-        raise MamlkitError(
-            f"{name} has shape {list(value.shape)}, but points are rows: [n, d]. "
-            f"For one number a point use {name}.reshape(-1, 1)."
-        )
-    if value.shape[0] == 0:
-        raise MamlkitError(f"{name} holds no points, shape {list(value.shape)}; give at least one.")
     if not torch.isfinite(value).all():
         bad = int((~torch.isfinite(value)).sum())
         raise MamlkitError(
             f"{name} holds {bad} value(s) that are not finite (nan or inf); remove those points."
         )
+    if like is None:
+        return value
     first = next(iter(like.values()))
     return value.to(first.device, first.dtype if value.is_floating_point() else None)
 
 
-def as_data(x: Any, y: Any, like: Weights) -> Any:
+def as_points(name: str, value: Any, like: Weights | None = None) -> Tensor:
+    """As :func:`as_tensor`, for points of one task: rows ``[n, d]``, or labels ``[n]``."""
+    points = as_tensor(name, value, like)
+    if points.ndim == 0 or (points.ndim < 2 and points.is_floating_point()):
+        raise MamlkitError(
+            f"{name} has shape {list(points.shape)}, but points are rows: [n, d]. "
+            f"For one number a point use {name}.reshape(-1, 1)."
+        )
+    if len(points) == 0:
+        raise MamlkitError(
+            f"{name} holds no points, shape {list(points.shape)}; give at least one."
+        )
+    return points
+
+
+def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
     """Check one task's support, ``(x, y)`` or another NamedTuple, and move it to ``like``."""
+    if isinstance(x, Data) and y is None:
+        x, y = x
     if y is None and not hasattr(x, "_fields"):
         raise MamlkitError(
             f"adapt() was given x of type {type(x).__name__} and no y; call adapt(x, y), or "
             "adapt(data) with a NamedTuple of tensors."
         )
     if y is None:
-        return type(x)(*(as_points(f, v, like) for f, v in zip(x._fields, x, strict=True)))
+        return type(x)(*(as_tensor(f, v, like) for f, v in zip(x._fields, x, strict=True)))
     data = Data(as_points("x", x, like), as_points("y", y, like))
     if len(data.x) != len(data.y):
         raise MamlkitError(
@@ -91,12 +107,13 @@ def as_data(x: Any, y: Any, like: Weights) -> Any:
 def run_model(model: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """``model(x)`` with the given weights; a size that does not fit is said in plain words."""
     try:
-        return functional_call(model, weights, (x,))  # type: ignore[no-any-return]
+        y: Tensor = functional_call(model, weights, (x,))
     except (RuntimeError, IndexError) as error:
         raise MamlkitError(
             f"the model ({type(model).__name__}) cannot take x of shape {list(x.shape)}: {error}. "
             "Check that the model's input size is the family's d_in."
         ) from error
+    return y
 
 
 def check_model(model: Any) -> None:
@@ -106,10 +123,16 @@ def check_model(model: Any) -> None:
             f"model must be a torch.nn.Module, but {type(model).__name__} was given; "
             "for example mk.models.MLP(1, 1)."
         )
-    if not any(True for _ in model.parameters()):
+    parameters = list(model.parameters())
+    if not parameters:
         raise MamlkitError(f"model ({type(model).__name__}) has no parameters to learn.")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in parameters):
+        raise MamlkitError(
+            f"model ({type(model).__name__}) has lazy layers without a size yet; run it once on "
+            "some input first."
+        )
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+        if getattr(module, "track_running_stats", False):
             raise MamlkitError(
                 f"layer {name!r} is {type(module).__name__} with running statistics, which mix "
                 "tasks; use GroupNorm or LayerNorm, or track_running_stats=False."
@@ -144,3 +167,51 @@ def check_batch(batch: Any, like: Weights) -> None:
                 f"batch is {leaf.dtype} on {leaf.device}, the learner {first.dtype} on "
                 f"{first.device}; sample with dtype={first.dtype}, device={str(first.device)!r}."
             )
+
+
+def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the parameters that ``adapt`` means; a name that is not there is an error."""
+    names = [name for name, _ in model.named_parameters()]
+    if adapt == "all":
+        return tuple(names)
+    if adapt == "head":
+        module = names[-1].rpartition(".")[0]
+        return tuple(n for n in names if n.rpartition(".")[0] == module)
+    patterns = [adapt] if isinstance(adapt, str) else list(adapt)
+    for pattern in patterns or [""]:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise MamlkitError(
+                f"adapt={pattern!r} matches no parameter; the model has {names}. "
+                "Give a name, a pattern such as 'layers.1.*', 'all' or 'head'."
+            )
+    return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
+
+
+def check_settings(
+    inner_lr: float,
+    inner_steps: int,
+    learn_lr: str | None,
+    positive_lr: bool,
+    step_weights: Sequence[float] | None,
+) -> None:
+    """Refuse settings that cannot work, in plain words."""
+    number("inner_lr", inner_lr)
+    count("inner_steps", inner_steps, least=0)
+    if learn_lr not in (None, "tensor", "element", "matrix"):
+        raise MamlkitError(
+            f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'element' or 'matrix'."
+        )
+    if positive_lr and (learn_lr in (None, "matrix") or inner_lr == 0):
+        raise MamlkitError(
+            "positive_lr=True needs learn_lr='tensor' or 'element' and inner_lr > 0, but "
+            f"learn_lr={learn_lr!r} and inner_lr={inner_lr!r} were given."
+        )
+    if step_weights is None:
+        return
+    weights = list(step_weights)
+    good = all(isinstance(w, Real) and math.isfinite(w) for w in weights)
+    if not good or len(weights) != inner_steps + 1 or not any(weights):
+        raise MamlkitError(
+            f"step_weights={weights} must hold inner_steps + 1 = {inner_steps + 1} finite "
+            "numbers, one for the query loss after each of 0 .. inner_steps steps, not all zero."
+        )

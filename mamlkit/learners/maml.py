@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import (
     Adapted,
     Episodes,
@@ -23,10 +21,12 @@ from mamlkit.learners.base import (
     as_data,
     check_batch,
     check_model,
+    check_settings,
     run_model,
+    select,
 )
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import TaskBatch
+from mamlkit.tasks.base import TaskBatch, count
 
 LearnedLR = Literal["tensor", "element", "matrix"]
 
@@ -59,7 +59,7 @@ def descend(theta: Weights, alpha: Weights | Tensor, gradient: Weights) -> Weigh
     """theta - alpha * gradient, with one step size per name, or a matrix over all entries."""
     if isinstance(alpha, Tensor):  # [P, P], P = number of adapted weights
         flat = alpha @ torch.cat([g.reshape(-1) for g in gradient.values()])  # [P]
-        parts = flat.split([g.numel() for g in gradient.values()])
+        parts = torch.split(flat, [g.numel() for g in gradient.values()])
         return {n: w - part.view_as(w) for (n, w), part in zip(theta.items(), parts, strict=True)}
     return {name: w - alpha[name] * gradient[name] for name, w in theta.items()}
 
@@ -105,7 +105,8 @@ class MAML(nn.Module):
         self.model = copy.deepcopy(model)
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.learn_lr, self.positive_lr, self.loss = learn_lr, positive_lr, loss
-        self.step_weights = tuple(step_weights) if step_weights else (0.0,) * inner_steps + (1.0,)
+        last_only = [0.0] * inner_steps + [1.0]
+        self.step_weights = tuple(last_only if step_weights is None else step_weights)
         self.adapted = select(self.model, adapt)
         start = [self.model.get_parameter(name).detach() for name in self.adapted]
         if learn_lr == "matrix":
@@ -119,7 +120,8 @@ class MAML(nn.Module):
     def alpha(self) -> Weights | Tensor:
         """The step sizes: one tensor per adapted name, or the matrix ``[P, P]``."""
         if self.learn_lr == "matrix":
-            return self.rates[0]
+            matrix: Tensor = self.rates[0]
+            return matrix
         if self.learn_lr is None:
             like = next(self.model.parameters())
             return dict.fromkeys(self.adapted, like.new_tensor(self.inner_lr))
@@ -132,22 +134,25 @@ class MAML(nn.Module):
         return {name: weights[name] for name in self.adapted}
 
     def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
-        """The training objective of each task, ``[n_tasks]``, differentiable in the meta-parameters.
-
-        The query loss after ``steps`` inner steps; if None, weighted by ``step_weights``.
+        """The objective of each task, ``[n_tasks]``, differentiable in the meta-parameters: the
+        query loss after ``steps`` inner steps; if None, weighted by ``step_weights``.
         """
-        check_batch(batch, dict(self.model.named_parameters()))
+        self._check(batch)
         losses: Tensor = self(batch, steps)[0]
         return losses
 
     def forward(self, batch: TaskBatch, steps: int | None = None) -> tuple[Tensor, Tensor]:
         """As :meth:`query_losses`, and the support losses on the way, ``[n_tasks, steps + 1]``."""
-        weights = self.step_weights if steps is None else (0.0,) * steps + (1.0,)
+        weights = self.step_weights
+        if steps is not None:
+            weights = (0.0,) * count("steps", steps, least=0) + (1.0,)
         last = max(k for k, w in enumerate(weights) if w)
 
         def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
             path, losses = self._inner_loop(support, last)
-            terms = [w * self.loss(self._predictor(path[k]), query) for k, w in enumerate(weights) if w]
+            terms = [
+                w * self.loss(self._predictor(path[k]), query) for k, w in enumerate(weights) if w
+            ]
             return torch.stack(terms).sum(), losses
 
         return vmap(one_task)(batch.support, batch.query)
@@ -157,13 +162,13 @@ class MAML(nn.Module):
         self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
     ) -> Episodes:
         """Support and query losses before and after each inner step; ``loss`` judges the query."""
-        steps, judge = self.inner_steps if steps is None else steps, loss or self.loss
+        self._check(batch)
+        steps, judge = self._steps(steps), loss or self.loss
 
         def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
             path, losses = self._inner_loop(support, steps)
             return losses, torch.stack([judge(self._predictor(theta), query) for theta in path])
 
-        check_batch(batch, dict(self.model.named_parameters()))
         return Episodes(*vmap(one_task)(batch.support, batch.query))
 
     @torch.no_grad()
@@ -176,14 +181,24 @@ class MAML(nn.Module):
         support = as_data(x, y, weights)
         if hasattr(support, "x"):
             run_model(self.model, weights, support.x)
-        path, losses = self._inner_loop(support, self.inner_steps if steps is None else steps)
+        path, losses = self._inner_loop(support, self._steps(steps))
         return Adapted(self.model, {**weights, **path[-1]}, losses)
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""
         names = ("inner_lr", "inner_steps", "first_order", "learn_lr", "positive_lr")
-        settings = [f"{name}={getattr(self, name)!r}" for name in (*names, "step_weights", "adapted")]
+        settings = [
+            f"{name}={getattr(self, name)!r}" for name in (*names, "step_weights", "adapted")
+        ]
         return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+
+    def _check(self, batch: TaskBatch) -> None:
+        check_batch(batch, dict(self.model.named_parameters()))
+        if hasattr(batch.support, "x"):
+            run_model(self.model, {}, batch.support.x[0])
+
+    def _steps(self, steps: int | None) -> int:
+        return self.inner_steps if steps is None else count("steps", steps, least=0)
 
     def _inner_loop(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         def support_loss(theta: Weights) -> Tensor:
@@ -192,50 +207,4 @@ class MAML(nn.Module):
         return inner_loop(support_loss, self.start(), self.alpha(), steps, self.first_order)
 
     def _predictor(self, theta: Weights) -> Predict:
-        return lambda x: functional_call(self.model, theta, (x,))  # type: ignore[no-any-return]
-
-
-def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of the parameters that ``adapt`` means; a name that is not there is an error."""
-    names = [name for name, _ in model.named_parameters()]
-    if adapt == "all":
-        return tuple(names)
-    if adapt == "head":
-        module = names[-1].rpartition(".")[0]
-        return tuple(n for n in names if n.rpartition(".")[0] == module)
-    patterns = [adapt] if isinstance(adapt, str) else list(adapt)
-    for pattern in patterns or [""]:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise MamlkitError(
-                f"adapt={pattern!r} matches no parameter; the model has {names}. "
-                "Give a name, a pattern such as 'layers.1.*', 'all' or 'head'."
-            )
-    return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
-
-
-def check_settings(
-    inner_lr: float,
-    inner_steps: int,
-    learn_lr: str | None,
-    positive_lr: bool,
-    step_weights: Sequence[float] | None,
-) -> None:
-    """Refuse settings that cannot work, in plain words."""
-    if not isinstance(inner_lr, int | float) or not 0 <= inner_lr < float("inf"):
-        raise MamlkitError(f"inner_lr must be a finite number >= 0, but {inner_lr!r} was given.")
-    if not isinstance(inner_steps, int) or inner_steps < 0:
-        raise MamlkitError(f"inner_steps must be a whole number >= 0, but {inner_steps!r} was given.")
-    if learn_lr not in (None, "tensor", "element", "matrix"):
-        raise MamlkitError(
-            f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'element' or 'matrix'."
-        )
-    if positive_lr and (learn_lr in (None, "matrix") or inner_lr == 0):
-        raise MamlkitError(
-            "positive_lr=True needs learn_lr='tensor' or 'element' and inner_lr > 0, but "
-            f"learn_lr={learn_lr!r} and inner_lr={inner_lr!r} were given."
-        )
-    if step_weights is not None and (len(step_weights) != inner_steps + 1 or not any(step_weights)):
-        raise MamlkitError(
-            f"step_weights={list(step_weights)} must hold inner_steps + 1 = {inner_steps + 1} "
-            "numbers, one for the query loss after each of 0 .. inner_steps steps, not all zero."
-        )
+        return lambda x: functional_call(self.model, theta, (x,))

@@ -19,8 +19,10 @@ def ANIL(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **setti
     return MAML(model, inner_lr, inner_steps, **{"adapt": "head", **settings})
 
 
-def MetaSGD(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any) -> MAML:
-    """Meta-SGD (Li et al. 2017, arXiv:1707.09835): ``MAML(..., learn_lr="element")``. Step sizes may
-    turn negative, as in the paper; ``positive_lr=True`` forbids it.
+def MetaSGD(
+    model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any
+) -> MAML:
+    """Meta-SGD (Li et al. 2017, arXiv:1707.09835): ``MAML(..., learn_lr="element")``. Step sizes
+    may turn negative, as in the paper; ``positive_lr=True`` forbids it.
     """
     return MAML(model, inner_lr, inner_steps, **{"learn_lr": "element", **settings})

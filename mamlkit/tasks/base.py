@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
@@ -43,7 +45,7 @@ def fresh_generator(seed: int | None = None) -> torch.Generator:
     if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(seed)
+        generator.manual_seed(count("seed", seed, least=0))
     return generator
 
 
@@ -101,7 +103,7 @@ class Family(ABC):
 
     def inputs(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
         """Draw where to measure: float64 ``[n_tasks, n, d_in]``, uniform over ``x_range``."""
-        low, high = self.x_range
+        low, high = interval("x_range", self.x_range)
         u = torch.rand(n_tasks, n, self.d_in, generator=generator, dtype=torch.float64)
         return low + (high - low) * u
 
@@ -126,7 +128,14 @@ class Family(ABC):
         generator = check_generator(generator)
         physics = self._physics(n_tasks, generator)
         x = self.inputs(n_tasks, shots + queries, generator)  # [n_tasks, shots + queries, d_in]
-        y = self._evaluate(x, physics)
+        expected = (n_tasks, shots + queries, self.d_in)
+        if not isinstance(x, Tensor) or x.shape != expected:
+            given = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise MamlkitError(
+                f"{type(self).__name__}.inputs() returned {given}; it must return a tensor "
+                f"[n_tasks, n, d_in] = {list(expected)}."
+            )
+        y = self._evaluate(x.double(), physics)
         support = Data(x[:, :shots], self._measure(y[:, :shots], generator))
         query = Data(x[:, shots:], y[:, shots:])
         return convert(TaskBatch(support, query, physics), dtype, device)
@@ -144,7 +153,7 @@ class Family(ABC):
                 f"d_in={self.d_in}; use sample() instead."
             )
         generator = check_generator(generator)
-        x = torch.linspace(*self.x_range, count("points", points), dtype=torch.float64)[:, None]
+        x = self._grid(points)
         physics = self._physics(count("n_tasks", n_tasks), generator)
         return x, self._evaluate(x.expand(n_tasks, -1, -1), physics), physics
 
@@ -152,13 +161,17 @@ class Family(ABC):
         """The law of *one* task on a grid: ``physics`` maps names to scalars; returns float64
         ``x [points, 1]`` and ``y [points, d_out]``.
         """
-        x = torch.linspace(*self.x_range, count("points", points), dtype=torch.float64)[:, None]
+        x = self._grid(points)
         one = {name: torch.as_tensor(p, dtype=torch.float64)[None] for name, p in physics.items()}
         return x, self._evaluate(x[None], one)[0]
 
     def __repr__(self) -> str:
         plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+
+    def _grid(self, points: int) -> Tensor:
+        low, high = interval("x_range", self.x_range)
+        return torch.linspace(low, high, count("points", points), dtype=torch.float64)[:, None]
 
     def _physics(self, n_tasks: int, generator: torch.Generator) -> Physics:
         physics = self.draw(n_tasks, generator)
@@ -178,8 +191,13 @@ class Family(ABC):
         return {key: value.double() for key, value in physics.items()}
 
     def _evaluate(self, x: Tensor, physics: Physics) -> Tensor:
-        y = self.law(x, {key: value[:, None, None] for key, value in physics.items()})
         name, expected = type(self).__name__, (*x.shape[:2], self.d_out)
+        try:
+            y = self.law(x, {key: value[:, None, None] for key, value in physics.items()})
+        except KeyError as error:
+            raise MamlkitError(
+                f"{name}.law() asks for the parameter {error}, but physics holds {sorted(physics)}."
+            ) from error
         if not isinstance(y, Tensor) or y.shape != expected:
             given = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise MamlkitError(
@@ -195,16 +213,41 @@ class Family(ABC):
         return y
 
     def _measure(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.noise:
+        if not number("noise", self.noise):
             return y
         return y + self.noise * torch.randn(y.shape, generator=generator, dtype=y.dtype)
 
 
-def count(name: str, value: int) -> int:
-    """Check that ``value`` is a whole number of at least one, and return it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise MamlkitError(f"{name} must be a whole number of at least 1, but {value!r} was given.")
-    return value
+def count(name: str, value: Any, least: int = 1) -> int:
+    """Check that ``value`` is a whole number of at least ``least``, and return it."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise MamlkitError(
+            f"{name} must be a whole number of at least {least}, but {value!r} was given."
+        )
+    return int(value)
+
+
+def number(name: str, value: Any, *, positive: bool = False) -> float:
+    """Check that ``value`` is a finite number >= 0, or > 0 if ``positive``, and return it."""
+    good = isinstance(value, Real) and not isinstance(value, bool)
+    if not (good and 0 <= value < math.inf) or (positive and value == 0):
+        bound = "> 0" if positive else ">= 0"
+        raise MamlkitError(f"{name} must be a finite number {bound}, but {value!r} was given.")
+    return float(value)
+
+
+def interval(name: str, value: Any) -> tuple[float, float]:
+    """Check that ``value`` is ``(low, high)``, finite and with low < high, and return it."""
+    try:
+        low, high = (float(v) for v in value)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not -math.inf < low < high < math.inf:
+        raise MamlkitError(
+            f"{name} must be (low, high), two finite numbers with low < high, but {value!r} was "
+            "given."
+        )
+    return low, high
 
 
 def check_generator(generator: torch.Generator | None) -> torch.Generator:
@@ -225,8 +268,10 @@ def convert(
 ) -> TaskBatch:
     """Move a batch to ``device`` and its floating-point leaves to ``dtype`` (default: torch's)."""
     dtype = dtype or torch.get_default_dtype()
-    if not dtype.is_floating_point:
-        raise MamlkitError(f"dtype must be a floating-point type such as torch.float64, not {dtype}.")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise MamlkitError(
+            f"dtype must be a floating-point type such as torch.float64, not {dtype!r}."
+        )
 
     def move(leaf: Tensor) -> Tensor:
         return leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else None)

@@ -10,7 +10,6 @@ are blends or azeotropes; for those the pressure is the bubble-point pressure.
 from __future__ import annotations
 
 import hashlib
-import sys
 
 import numpy as np
 
@@ -38,8 +37,7 @@ CHEMICAL_FAMILIES = {
     "fluorocarbons": "R116 R125 R134a R13I1 R14 R143a R152A R161 R218 R227EA R23 R236EA R236FA "
     "R245ca R245fa R32 R365MFC R41 RC318 Novec649 n-Perfluorobutane n-Perfluorohexane "
     "n-Perfluoropentane",
-    "fluoroolefins": "R1123 R1224YDZ R1233zd(E) R1234yf R1234ze(E) R1243zf R1336mzz(E) "
-    "R1336mzz(Z)",
+    "fluoroolefins": "R1123 R1224YDZ R1233zd(E) R1234yf R1234ze(E) R1243zf R1336mzz(E) R1336mzz(Z)",
     "blends": "Air R404A R407C R410A R507A SES36",
 }
 
@@ -104,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import math
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -21,6 +22,7 @@ from mamlkit.tasks.base import (
     check_generator,
     convert,
     count,
+    number,
 )
 
 Part = Literal["train", "validation", "test"]
@@ -71,8 +73,8 @@ class VapourPressure(Family):
     Args:
         at: measure the support at these T/Tc (one per shot) instead of at random grid points.
         noise: relative standard deviation of a measured pressure; 0.01 is one percent.
-        split_by: hold out single ``"substance"``s (76 / 19 / 32) or whole chemical ``"family"``s
-            (77 / 19 / 31).
+        split_by: "substance" holds out single substances (76 / 19 / 32), "family" whole chemical
+            families (77 / 19 / 31).
     """
 
     x_range = (0.60, 0.98)
@@ -88,13 +90,13 @@ class VapourPressure(Family):
         table = _table()
         if split_by not in table.splits:
             raise MamlkitError(f"split_by must be 'substance' or 'family', not {split_by!r}.")
-        if not 0 <= noise < 1:
+        if number("noise", noise) >= 1:
             raise MamlkitError(f"noise is relative, such as 0.01 for one percent; got {noise!r}.")
         self.at = None if at is None else [self._grid_index(t) for t in at]
         if self.at is not None and len(set(self.at)) != len(self.at):
             raise MamlkitError(f"at={list(at or ())} names a temperature twice; name each once.")
         self.relative_noise = noise
-        self.noise = noise / 2.302585092994046  # of log10(p), to first order
+        self.noise = noise / math.log(10)  # of log10(p), to first order
         self.split_by = split_by
         self.members = torch.arange(len(table.names))
 
@@ -124,7 +126,7 @@ class VapourPressure(Family):
         return len(self.members)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
-        """Fluids drawn with replacement: critical constants and index, each ``[n_tasks]``."""
+        """Fluids, all different while they last: critical constants and index, ``[n_tasks]``."""
         return self._constants(self.members[self._choose(n_tasks, generator)])
 
     def law(self, x: Tensor, physics: Physics) -> Tensor:
@@ -143,7 +145,9 @@ class VapourPressure(Family):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> TaskBatch:
-        """Draw fluids; ``queries`` grid points apart from the support (all others if None)."""
+        """Draw fluids, all different while they last (with replacement if ``n_tasks`` exceeds
+        :attr:`n_members`); ``queries`` grid points apart from the support, all others if None.
+        """
         generator = check_generator(generator)
         fluids = self.members[self._choose(count("n_tasks", n_tasks), generator)]
         return self._measured(fluids, shots, queries, generator, dtype, device)
@@ -166,8 +170,10 @@ class VapourPressure(Family):
     ) -> tuple[Tensor, Tensor, Physics]:
         """The tabulated curves of ``n_tasks`` different fluids: ``x [39, 1]``, ``y [n, 39, 1]``."""
         del points  # the table has its own grid
-        if n_tasks > self.n_members:
-            raise MamlkitError(f"{n_tasks} curves were asked for; there are {self.n_members} fluids.")
+        if count("n_tasks", n_tasks) > self.n_members:
+            raise MamlkitError(
+                f"{n_tasks} curves were asked for; there are {self.n_members} fluids."
+            )
         chosen = torch.randperm(self.n_members, generator=check_generator(generator))[:n_tasks]
         fluids = self.members[chosen.sort().values]
         return _table().x[:, None], _table().y[fluids][:, :, None], self._constants(fluids)
@@ -178,6 +184,8 @@ class VapourPressure(Family):
         return _table().x[:, None], _table().y[int(physics["fluid"])][:, None]
 
     def _choose(self, n_tasks: int, generator: torch.Generator) -> Tensor:
+        if n_tasks <= self.n_members:
+            return torch.randperm(self.n_members, generator=generator)[:n_tasks]
         return torch.randint(self.n_members, (n_tasks,), generator=generator)
 
     def _constants(self, fluids: Tensor) -> Physics:
@@ -219,7 +227,9 @@ class VapourPressure(Family):
             )
         key = torch.rand(n, points, generator=generator, dtype=torch.float64)
         if self.at is not None:
-            key[:, self.at] = torch.arange(-len(self.at), 0, dtype=torch.float64)  # these come first
+            key[:, self.at] = torch.arange(
+                -len(self.at), 0, dtype=torch.float64
+            )  # these come first
         order = key.argsort(dim=1)[:, : shots + queries]  # distinct grid points of each task
         x = table.x[order][:, :, None]  # [n, shots + queries, 1]
         y = table.y[fluids[:, None], order][:, :, None]

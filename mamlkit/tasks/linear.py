@@ -1,11 +1,11 @@
-"""Straight-line laws: Hooke, Ohm, free fall. With a linear model, MAML on these is exact algebra."""
+"""Straight-line laws: Hooke, Ohm, free fall. With a linear model, MAML there is exact algebra."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mamlkit.tasks.base import Family, Physics, normal
+from mamlkit.tasks.base import Family, Physics, interval, normal, number
 
 
 class LinearLaw(Family):
@@ -24,7 +24,10 @@ class LinearLaw(Family):
         x_range: tuple[float, float] = (-1.0, 1.0),
         noise: float = 0.3,
     ) -> None:
-        self.slope, self.intercept, self.x_range, self.noise = slope, intercept, x_range, noise
+        number("standard deviation of slope", slope[1])
+        number("standard deviation of intercept", intercept[1])
+        self.slope, self.intercept = slope, intercept
+        self.x_range, self.noise = interval("x_range", x_range), number("noise", noise)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """Slopes and intercepts, each ``[n_tasks]``."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from mamlkit.tasks.base import Family, Physics, uniform
+from mamlkit.tasks.base import Family, Physics, number, uniform
 
 
 class DampedOscillator(Family):
@@ -23,7 +23,8 @@ class DampedOscillator(Family):
     y_label = "displacement y [m]"
 
     def __init__(self, duration: float = 3.0, noise: float = 0.05) -> None:
-        self.x_range, self.noise = (0.0, duration), noise
+        self.x_range = (0.0, number("duration", duration, positive=True))
+        self.noise = number("noise", noise)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """Amplitude (m), damping (1/s), angular frequency (rad/s), phase (rad), ``[n_tasks]``."""

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Family, Physics, uniform
+from mamlkit.tasks.base import Family, Physics, interval, number, uniform
 
 #: The training protocol of Finn et al. 2017 (section 5.1 and the authors' code), as keywords of
 #: :func:`mamlkit.meta_train`. The learner: ``MLP(1, 1, hidden=(40, 40), activation="relu")``,
@@ -36,10 +35,8 @@ class Sinusoid(Family):
         x_range: tuple[float, float] = (-5.0, 5.0),
         noise: float = 0.0,
     ) -> None:
-        for name, (low, high) in {"amplitude": amplitude, "phase": phase, "x_range": x_range}.items():
-            if not low < high:
-                raise MamlkitError(f"{name} must be (low, high) with low < high, not {(low, high)}.")
-        self.amplitude, self.phase, self.x_range, self.noise = amplitude, phase, x_range, noise
+        self.amplitude, self.phase = interval("amplitude", amplitude), interval("phase", phase)
+        self.x_range, self.noise = interval("x_range", x_range), number("noise", noise)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """Amplitudes and phases (radian), each ``[n_tasks]``."""

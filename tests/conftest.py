@@ -1,0 +1,32 @@
+"""Settings of all tests: one thread, reproducible hypothesis, a seeded generator."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from hypothesis import settings
+
+import mamlkit as mk
+
+torch.set_num_threads(1)
+settings.register_profile("default", deadline=None, max_examples=20)
+settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def linear_family() -> mk.tasks.LinearLaw:
+    return mk.tasks.LinearLaw()
+
+
+@pytest.fixture
+def small_learner() -> mk.MAML:
+    """A float64 learner of one number from one number."""
+    return mk.MAML(mk.models.MLP(1, 1, hidden=(6,)).double(), inner_lr=0.05, inner_steps=2)

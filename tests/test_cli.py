@@ -1,0 +1,250 @@
+"""The command line: what it prints, what it leaves alone, and its exit codes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mamlkit as mk
+from mamlkit import cli, quickstart, recipes
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Stand in for JupyterLab: record where it would start, and with a browser or not."""
+    calls = []
+
+    def start(folder: Path, browser: bool) -> int:
+        calls.append((folder, browser))
+        return 0
+
+    monkeypatch.setattr(cli, "start_jupyterlab", start)
+    return calls
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A folder that stands for the installed notebooks."""
+    folder = tmp_path / "installed"
+    (folder / "assignments").mkdir(parents=True)
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / "00_first.ipynb").write_text("first, as it ships")
+    (folder / "01_second.ipynb").write_text("second, as it ships")
+    (folder / "assignments" / "01_springs.ipynb").write_text("an assignment")
+    (folder / ".ipynb_checkpoints" / "00_first-checkpoint.ipynb").write_text("left by an editor")
+    monkeypatch.setattr(cli, "notebooks_folder", lambda: folder)
+    return folder
+
+
+def run_python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_version_by_python_m(tmp_path):
+    done = run_python("-m", "mamlkit", "--version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == f"mamlkit {importlib.metadata.version('mamlkit')}\n"
+    assert done.stderr == ""
+
+
+def test_the_installed_command_is_this_main():
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="mamlkit")
+    assert script.load() is cli.main
+
+
+def test_an_error_is_one_line_without_a_traceback(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    done = run_python("-m", "mamlkit", "lab", "taken", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("mamlkit: taken is a file")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["", "quickstart", "lab", "reproduce"])
+def test_help_shows_examples_and_exit_codes(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"] if command else ["--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert f"  mamlkit {command}".rstrip() in text.partition("example")[2]
+    for code in (0, 1, 2, 130):
+        assert f"\n  {code:<4} " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_help_of_reproduce_names_every_recipe(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["reproduce", "--help"])
+    text = capsys.readouterr().out
+    assert recipes.RECIPES
+    for name, recipe in recipes.RECIPES.items():
+        assert f"  {name}: {recipe.__doc__.strip().splitlines()[0]}" in text
+
+
+def test_no_command_prints_the_help_and_is_wrong_usage(capsys):
+    assert cli.main([]) == 2
+    assert "quickstart" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["fly"], "invalid choice: 'fly'"),
+        (["quickstart", "--iterations", "0"], "0 is less than 1"),
+        (["quickstart", "--seed", "-1"], "-1 is less than 0"),
+        (["quickstart", "--seed", "x"], "invalid whole number value: 'x'"),
+        (["reproduce", "nothing-known"], "invalid choice: 'nothing-known'"),
+        (["lab", "--port", "1"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_usage(argv, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(argv)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_quickstart_passes_its_options_on(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(quickstart, "run", lambda *given: calls.append(given))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["quickstart"]) == 0
+    argv = ["quickstart", "--out", "a/b", "--seed", "3", "--iterations", "7"]
+    assert cli.main(argv) == 0
+    assert calls == [(Path("mamlkit-quickstart"), 0, None), (Path("a/b"), 3, 7)]
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_an_error_inside_a_command_exits_with_1(tmp_path, monkeypatch, capsys):
+    def run(out, seed, iterations):
+        raise mk.MamlkitError("the loss is not finite at iteration 3")
+
+    monkeypatch.setattr(quickstart, "run", run)
+    assert cli.main(["quickstart", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "mamlkit: the loss is not finite at iteration 3\n"
+
+
+def test_ctrl_c_exits_with_130(tmp_path, monkeypatch, capsys):
+    def run(out, seed, iterations):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart, "run", run)
+    assert cli.main(["quickstart", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "mamlkit: interrupted\n"
+
+
+def test_reproduce_runs_the_recipe_in_its_own_folder(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(recipes, "RECIPES", {"long-run": calls.append})
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["reproduce", "long-run"]) == 0
+    assert cli.main(["reproduce", "long-run", "--out", "mine"]) == 0
+    assert calls == [Path("mamlkit-long-run"), Path("mine")]
+    assert (tmp_path / "mamlkit-long-run").is_dir()
+
+
+def test_lab_copies_the_notebooks_and_starts(source, started, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    assert cli.main(["lab", str(folder)]) == 0
+    copied = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert copied == ["00_first.ipynb", "01_second.ipynb", "assignments/01_springs.ipynb"]
+    assert started == [(folder, True)]
+    assert "3 notebook(s) copied, 0 left as they were" in capsys.readouterr().out
+
+
+def test_lab_never_overwrites(source, started, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mamlkit-notebooks"
+    mine.mkdir()
+    (mine / "00_first.ipynb").write_text("a week of work")
+    (mine / "01_second.ipynb").symlink_to(tmp_path / "not-there")
+    assert cli.main(["lab", "--no-browser"]) == 0
+    assert (mine / "00_first.ipynb").read_text() == "a week of work"
+    assert not (tmp_path / "not-there").exists()
+    assert (mine / "assignments" / "01_springs.ipynb").read_text() == "an assignment"
+    text = capsys.readouterr().out
+    assert "1 notebook(s) copied, 2 left as they were" in text
+    assert "left alone: 00_first.ipynb" in text
+    assert started == [(Path("mamlkit-notebooks"), False)]
+
+
+@pytest.mark.parametrize("where", ["taken", "taken/under"])
+def test_lab_where_a_file_is(where, source, started, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    assert cli.main(["lab", str(tmp_path / where)]) == 1
+    assert "but a folder is needed" in capsys.readouterr().err
+    assert (tmp_path / "taken").read_text() == "a file"
+    assert started == []
+
+
+def test_lab_where_nothing_can_be_written(source, started, tmp_path, monkeypatch, capsys):
+    def refuse(**where):  # the tests may run as root, who may write everywhere
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cli.tempfile, "TemporaryFile", refuse)
+    assert cli.main(["lab", str(tmp_path / "mine")]) == 1
+    assert "cannot be written to (Permission denied)" in capsys.readouterr().err
+    assert started == []
+
+
+def test_lab_where_a_file_stands_for_a_subfolder(source, started, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "assignments").write_text("a file of the reader's")
+    assert cli.main(["lab", str(tmp_path / "mine")]) == 1
+    assert "assignments is a file" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "assignments").read_text() == "a file of the reader's"
+    assert started == []
+
+
+def test_lab_when_the_disk_is_full(source, started, tmp_path, monkeypatch, capsys):
+    def full(path, mode):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    assert cli.main(["lab", str(tmp_path / "mine")]) == 1
+    assert "cannot be written (No space left on device)" in capsys.readouterr().err
+    assert started == []
+
+
+def test_lab_without_jupyterlab(source, started, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["lab", str(tmp_path / "mine")]) == 1
+    assert "pip install jupyterlab" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_notebooks_are_found():
+    folder = cli.notebooks_folder()
+    assert (folder / "00_one_measurement_a_whole_curve.ipynb").is_file()
+
+
+def test_the_notebooks_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "mamlkit" / "cli.py"))
+    with pytest.raises(mk.MamlkitError, match="notebooks were not found"):
+        cli.notebooks_folder()
+
+
+@pytest.mark.parametrize("browser", [True, False])
+@pytest.mark.parametrize("root", [True, False])
+def test_jupyterlab_is_run_by_this_interpreter(browser, root, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "execv", lambda *given: calls.append((os.getcwd(), *given)))
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    monkeypatch.chdir(tmp_path)  # so that the change of folder is undone
+    (tmp_path / "mine").mkdir()
+    cli.start_jupyterlab(Path("mine"), browser)
+    ((where, program, command),) = calls
+    assert Path(where) == tmp_path / "mine"
+    assert program == sys.executable
+    assert command[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert ("--no-browser" in command) is not browser
+    assert ("--allow-root" in command) is root

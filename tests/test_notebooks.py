@@ -1,0 +1,243 @@
+"""The form of every notebook. What the cells compute is nbval's part; see docs/contributing.md."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+COURSE = sorted(FOLDER.glob("*.ipynb"))
+ALL = sorted(p for p in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+TAGS = {
+    "nbval-check-output",
+    "nbval-ignore-output",
+    "solution",
+    "hide-cell",
+    "hide-input",
+    "exercise",
+}
+MAX_LINES, MAX_BYTES = 25, 1_000_000
+# A machine's own folders, and the scratch files that appear in tracebacks and warnings.
+ABSOLUTE_PATH = re.compile(
+    r"""(?:^|[\s'"(=:\[<])(?:/(?:home|root|Users|tmp|var|opt|usr|etc|mnt|work|workspace|srv|private)/"""
+    r"""|[A-Za-z]:\\)|file://|ipykernel_\d""",
+    re.MULTILINE,
+)
+
+Cell = dict[str, Any]
+
+
+def read(path: Path) -> dict[str, Any]:
+    notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return notebook
+
+
+def text(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else "".join(value)
+
+
+def source(cell: Cell) -> str:
+    return text(cell["source"])
+
+
+def tags(cell: Cell) -> set[str]:
+    return set(cell["metadata"].get("tags", ()))
+
+
+def code_cells(path: Path) -> list[Cell]:
+    return [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def prose(path: Path) -> list[str]:
+    return [source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown"]
+
+
+def checks(code: str) -> list[str]:
+    """The exercises that ``code`` checks, such as "03.1"."""
+    return re.findall(r"\bcheck\(\s*[\"']([^\"']*)[\"']", code)
+
+
+every_notebook = pytest.mark.parametrize("path", ALL, ids=[str(p.relative_to(FOLDER)) for p in ALL])
+every_lesson = pytest.mark.parametrize("path", COURSE, ids=[p.name for p in COURSE])
+
+
+def test_the_course_is_numbered_without_gaps():
+    assert len(COURSE) >= 6
+    assert [path.name[:3] for path in COURSE] == [f"{n:02d}_" for n in range(len(COURSE))]
+
+
+@every_notebook
+def test_format_and_kernel(path):
+    notebook = read(path)
+    assert notebook["nbformat"] == 4
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert path.stat().st_size < MAX_BYTES
+
+
+@every_notebook
+def test_cells_were_executed_once_in_order(path):
+    ran = [cell["execution_count"] for cell in code_cells(path) if source(cell).strip()]
+    assert ran == list(range(1, len(ran) + 1))
+
+
+@every_notebook
+def test_outputs_are_clean(path):
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error", source(cell)
+            assert output.get("name") != "stderr", text(output.get("text", ""))
+            shown = [text(output.get("text", ""))]
+            shown += [
+                text(value)
+                for kind, value in output.get("data", {}).items()
+                if kind.startswith("text/")
+            ]
+            for one in shown:
+                assert not ABSOLUTE_PATH.search(one), one
+            assert "image/svg+xml" not in output.get("data", {}), "PNG, not SVG"
+
+
+@pytest.mark.parametrize(
+    ("shown", "found"),
+    [
+        ("saved to /home/anna/runs", True),
+        ("File '/tmp/x.py', line 3", True),
+        ("C:\\Users\\anna", True),
+        ("ipykernel_1234/56.py", True),
+        ("m/s, N/m, log10(p/pc), T/Tc", False),
+        ("written to mamlkit-quickstart/curves.png", False),
+        ("https://example.org/usr/share", False),
+    ],
+)
+def test_absolute_paths_are_recognised(shown, found):
+    assert bool(ABSOLUTE_PATH.search(shown)) is found
+
+
+@every_lesson
+def test_first_cell_is_the_contract(path):
+    first = read(path)["cells"][0]
+    assert first["cell_type"] == "markdown"
+    contract = source(first)
+    assert contract.startswith("# ")
+    assert "?" in contract, "the one question that the notebook answers"
+    for part in ("You will be able to", "Before you start", "Time"):
+        assert part in contract, part
+    verbs = re.findall(
+        r"^\s*[-*] ", contract.partition("You will be able to")[2].partition("Before")[0], re.M
+    )
+    assert 3 <= len(verbs) <= 5
+
+
+@every_lesson
+def test_last_cells_are_self_test_and_next_link(path):
+    last = prose(path)[-3:]
+    ending = "\n".join(last)
+    assert ending.count("<details>") == ending.count("</details>") >= 3
+    links = re.findall(r"\]\(([^)]+\.ipynb)\)", last[-1])
+    after = COURSE[COURSE.index(path) + 1 :]
+    if after:
+        assert after[0].name in links
+    assert re.search(r"^\|.*\|\s*\n\|[ :|-]+\|", "\n".join(prose(path)[-4:]), re.M), "a table"
+
+
+@every_notebook
+def test_links_between_notebooks_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^):\s]+\.ipynb)(?:#[^)]*)?\)", "\n".join(prose(path))):
+        assert (path.parent / target).is_file(), target
+
+
+@every_lesson
+def test_three_to_eight_cells_are_checked(path):
+    checked = [cell for cell in code_cells(path) if "nbval-check-output" in tags(cell)]
+    assert 3 <= len(checked) <= 8
+    for cell in checked:
+        printed = [text(o["text"]) for o in cell["outputs"] if o["output_type"] == "stream"]
+        assert "".join(printed).strip(), "a checked cell prints the facts that nbval compares"
+        assert all(o["output_type"] != "execute_result" for o in cell["outputs"]), source(cell)
+
+
+@every_notebook
+def test_only_known_tags(path):
+    for cell in read(path)["cells"]:
+        assert tags(cell) <= TAGS
+
+
+@every_notebook
+def test_pictures_have_alternative_texts(path):
+    for cell in code_cells(path):
+        if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+            image = cell["metadata"].get("mystnb", {}).get("image", {})
+            assert len(image.get("alt", "").split()) >= 4, source(cell)
+
+
+@every_notebook
+def test_code_cells_are_short(path):
+    for cell in code_cells(path):
+        assert len(source(cell).splitlines()) <= MAX_LINES, source(cell)
+
+
+@every_notebook
+def test_widgets_have_a_checked_twin(path):
+    cells = code_cells(path)
+    live = [
+        cell
+        for cell in cells
+        if any(
+            "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+            for output in cell["outputs"]
+        )
+    ]
+    for cell in live:
+        assert "nbval-ignore-output" in tags(cell), source(cell)
+        twin = cells[cells.index(cell) + 1]
+        assert any("image/png" in output.get("data", {}) for output in twin["outputs"])
+
+
+@every_notebook
+def test_no_markup_that_jupyterlab_shows_raw(path):
+    for words in prose(path):
+        assert not re.search(r"^(```|:::)\s*\{", words, re.M), "a MyST directive"
+        assert not re.search(r"\{(ref|doc|math|cite|eq)[^}]*\}`", words), "a MyST role"
+
+
+@every_lesson
+def test_exercises_have_checkers_and_hidden_solutions(path):
+    cells, number = read(path)["cells"], path.name[:2]
+    module = importlib.import_module(f"mamlkit.exercises.nb{number}")
+    solved = {}
+    for position, cell in enumerate(cells):
+        if "solution" in tags(cell):
+            title = re.match(r"# Solution (\d\d\.\d+) \(click to open\)\n", source(cell))
+            assert title, source(cell)
+            assert "hide-cell" in tags(cell)
+            assert cell["metadata"]["jupyter"]["source_hidden"] is True
+            solved[title[1]] = position
+    asked: dict[str, int] = {}
+    for position, cell in enumerate(cells):
+        if cell["cell_type"] == "code" and "solution" not in tags(cell):
+            for exercise in checks(source(cell)):
+                asked.setdefault(exercise, position)
+    assert asked, "a notebook has exercises"
+    assert list(asked) == [f"{number}.{n + 1}" for n in range(len(asked))]
+    assert list(solved) == list(asked)
+    for exercise, position in asked.items():
+        assert solved[exercise] > position
+        assert callable(getattr(module, f"exercise_{exercise.partition('.')[2]}"))
+    for (_, here), (_, following) in pairwise(sorted(asked.items())):
+        assert here < following
+
+
+@every_lesson
+def test_stubs_are_not_attempted_and_solutions_are_correct(path):
+    for cell in code_cells(path):
+        said = "".join(text(output.get("text", "")) for output in cell["outputs"])
+        for exercise in checks(source(cell)):
+            verdict = "correct" if "solution" in tags(cell) else "not attempted yet"
+            assert f"{exercise}: {verdict}" in said
