@@ -25,9 +25,14 @@ WIDGET_NOTE = (
 
 
 def static_copy(notebook: dict) -> dict:
-    """The notebook as a page shows it: a live widget gives way to a note, not to raw text."""
+    """The notebook as a page shows it: a live widget gives way to a note, not to raw text, and a
+    folded solution has its own title.
+    """
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
+        if "solution" in cell["metadata"].get("tags", ()):
+            title = "".join(cell["source"]).partition("\n")[0].lstrip("# ")
+            cell["metadata"].setdefault("mystnb", {})["code_prompt_show"] = title
         for output in cell.get("outputs", ()):
             if WIDGET in output.get("data", {}):
                 output.clear()

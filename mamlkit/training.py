@@ -412,7 +412,8 @@ def _read(path: str | Path) -> dict[str, Any]:
             "another program, or would run code. Nothing was changed; move it away or choose "
             "another path."
         ) from error
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+    known = isinstance(saved, dict) and saved.get("format") == FORMAT
+    if not known or not isinstance(saved.get("learner"), dict):
         raise MamlkitError(
             f"{path} is not a mamlkit checkpoint (format {FORMAT!r}); choose another path."
         )

@@ -206,8 +206,12 @@ def test_lab_where_a_file_stands_for_a_subfolder(source, started, tmp_path, caps
 
 
 def test_lab_when_the_disk_is_full(source, started, tmp_path, monkeypatch, capsys):
-    def full(path, mode):
-        raise OSError(28, "No space left on device")
+    whole = Path.open
+
+    def full(path, mode="r", *args, **kwargs):
+        if "x" in mode:
+            raise OSError(28, "No space left on device")
+        return whole(path, mode, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", full)
     assert cli.main(["lab", str(tmp_path / "mine")]) == 1

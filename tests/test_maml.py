@@ -401,22 +401,24 @@ def test_learned_matrix_step_reaches_the_bayes_estimate() -> None:
     learner = mk.MAML(
         mk.models.MLP(1, 1, hidden=()).double(), inner_lr=0.1, inner_steps=1, learn_lr="matrix"
     )
-    mk.meta_train(learner, family, iterations=1500, outer_lr=0.03, schedule="cosine", **settings)
+    mk.meta_train(learner, family, iterations=500, outer_lr=0.1, schedule="cosine", **settings)
     matrix = learner.alpha().detach()
     start = torch.cat([p.detach().reshape(-1) for p in learner.model.parameters()])
     torch.testing.assert_close(start, mean, rtol=0.03, atol=0.01)
-    torch.testing.assert_close(matrix, best_matrix, rtol=0.1, atol=0.02)
+    torch.testing.assert_close(matrix, best_matrix, rtol=0.1, atol=0.03)
+    gain = 2 / shots * matrix @ phi.T  # the learned linear map, readings to coefficients
+    torch.testing.assert_close(gain, best_gain, rtol=0.1, atol=0.03)
 
     bayes = expected_query_error(mean, best_gain, noise)
-    reached = expected_query_error(start, 2 / shots * matrix @ phi.T, noise)
-    assert bayes <= reached <= 1.02 * bayes
+    reached = expected_query_error(start, gain, noise)
+    assert bayes <= reached <= 1.01 * bayes
 
     # A scalar step cannot: take the best of all of them, from the prior mean.
     scalars = [
         expected_query_error(mean, 2 / shots * a * phi.T, noise)
         for a in torch.linspace(0, 1, 501).tolist()
     ]
-    assert min(scalars) > 1.1 * bayes
+    assert min(scalars) > 1.5 * bayes
 
     # And the yardstick says the same on tasks that were drawn.
     oracle = mk.yardsticks.Bayes(mean, covariance, noise)
@@ -585,7 +587,5 @@ def test_chunks_add_up(chunk_size: int) -> None:
 def test_compiled_gradients_equal_eager_ones() -> None:
     learner, batch = mk.MetaSGD(mlp(hidden=(3,)), 0.1, 1), regression(4)
     eager = gradients_of(learner, batch)
-    compiled = gradients_of(learner, batch, compile=True)
+    compiled = gradients_of(learner, batch, compile=True, chunk_size=2)
     torch.testing.assert_close(compiled, eager, rtol=1e-10, atol=1e-13)
-    halves = gradients_of(learner, batch, compile=True, chunk_size=2)
-    torch.testing.assert_close(halves, eager, rtol=1e-10, atol=1e-13)

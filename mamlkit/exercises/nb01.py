@@ -51,24 +51,30 @@ def exercise_2(answer: Any) -> str | None:
         if close(one, posterior(x[:1], force[:1], mu, tau**2, sigma**2), 1e-6):
             return None
         return "Right for three readings, wrong for one; the formula holds for any number."
-    mistakes = {
-        "That is least squares; the drawer has no say. Add its terms, mu / tau^2 and 1 / tau^2.": float(
-            (x * force).sum() / (x**2).sum()
+    n = len(x)
+    mistakes = (
+        (
+            float((x * force).sum() / (x**2).sum()),
+            "That is least squares; the drawer has no say. Add mu / tau^2 above, 1 / tau^2 below.",
         ),
-        "Your drawer is centred on 0 N/m; the term mu / tau^2 is missing above.": posterior(
-            x, force, 0.0, tau**2, sigma**2
+        (
+            posterior(x, force, 0.0, tau**2, sigma**2),
+            "Your drawer is centred on 0 N/m; the term mu / tau^2 is missing above.",
         ),
-        "You divided by the standard deviations; Gaussians carry their squares.": posterior(
-            x, force, mu, tau, sigma
+        (
+            posterior(x, force, mu, tau, sigma),
+            "You divided by the standard deviations; Gaussians carry their squares.",
         ),
-        "You took means over the readings; each further reading must add weight: use sums.": posterior(
-            x, force, mu, tau**2, len(x) * sigma**2
+        (
+            posterior(x, force, mu, tau**2, n * sigma**2),
+            "You took means over the readings; each reading must add weight: use sums.",
         ),
-        "Drawer and balance are swapped: tau = 5 N/m belongs to mu, sigma = 0.5 N to F.": posterior(
-            x, force, mu, sigma**2, tau**2
+        (
+            posterior(x, force, mu, sigma**2, tau**2),
+            "Drawer and balance are swapped: tau = 5 N/m belongs to mu, sigma = 0.5 N to F.",
         ),
-    }
-    for hint, wrong in mistakes.items():
+    )
+    for wrong, hint in mistakes:
         if close(value, wrong, 1e-6):
             return hint
     return (
@@ -86,14 +92,13 @@ def exercise_3(answer: Any) -> str | None:
     value = answer(first, second, third)
     if close(value, end, 1e-6):
         return None
-    mistakes = {
-        "That is the last loss seen; the curve has not ended there.": third,
-        "You went on in a straight line; the decay is geometric.": 2 * third - second,
-        "The sign is turned: top and bottom must change sign together.": -end,
-        "You assumed that the loss ends at zero: solve for L_infinity with all three losses.": third
-        * (third / second),
-    }
-    for hint, wrong in mistakes.items():
+    mistakes = (
+        (third, "That is the last loss seen; the curve has not ended there."),
+        (2 * third - second, "You went on in a straight line; the decay is geometric."),
+        (-end, "The sign is turned: top and bottom must change sign together."),
+        (third**2 / second, "You assumed that the loss ends at zero: solve for L with all three."),
+    )
+    for wrong, hint in mistakes:
         if close(value, wrong, 1e-6):
             return hint
     return (

@@ -23,7 +23,7 @@ def exercise_1(answer: object) -> str | None:
         return "Your function still returns '...'; write its lines."
     if not isinstance(given, Tensor) or given.numel() != 1:
         return f"It must return one number as a tensor, the query loss; it returned {given!r}."
-    value = float(given)
+    value = float(given.detach())
     if not close(value, float(two_steps(theta, alpha, xs, ys, xq, yq)), 1e-8):
         for hint, wrong in _MISTAKES.items():
             if close(value, float(wrong(theta, alpha, xs, ys, xq, yq)), 1e-8):
@@ -48,11 +48,16 @@ def exercise_2(answer: object) -> str | None:
     x, sigma, spread = 0.8, 0.3, 0.5
     hints = {
         1 / (x**2 + sigma**2 / spread**2): "The gradient of the mean squared error has a factor 2.",
-        1 / (2 * x**2): "That is the Newton step, which trusts the reading fully: where is the noise?",
-        0.5 / (x**2 + sigma**2): "The prior's variance is missing: the noise enters as sigma^2 / C.",
+        1
+        / (
+            2 * x**2
+        ): "That is the Newton step, which trusts the reading fully: where is the noise?",
+        0.5
+        / (x**2 + sigma**2): "The prior's variance is missing: the noise enters as sigma^2 / C.",
         0.5 / (x**2 + sigma / spread): "Variances, not standard deviations: sigma^2 / C.",
         0.5 / (x**2 + sigma**2 / spread): "C is the variance of k, the square of 0.5.",
-        0.5 / (x**2 + spread**2 / sigma**2): "Noise and prior are swapped: a precise reading should "
+        0.5
+        / (x**2 + spread**2 / sigma**2): "Noise and prior are swapped: a precise reading should "
         "lengthen the step.",
         0.5 / (x + sigma**2 / spread**2): "Phi^T Phi is x squared.",
     }
@@ -66,7 +71,8 @@ def exercise_3(answer: object) -> str | None:
     hints = {
         noise: "That is least squares. One step also carries over a part of the start's error.",
         start: "The noise term of (5) is missing: 4 sigma^2 tr(Sigma A Sigma A^T) = 2 sigma^2.",
-        (ca * 4 / 5 + 9 * cb / 3) / 3 + noise: "The second row of I - Sigma^-1 G, (-p, 0), is missing.",
+        (ca * 4 / 5 + 9 * cb / 3) / 3
+        + noise: "The second row of I - Sigma^-1 G, (-p, 0), is missing.",
         ca * 4 / 5 + 9 * cb / 3 + ca / 3 + noise: "Sigma weighs the slope with 1/3.",
         ca * 4 / 15 + ca / 3 + noise: "The intercept's part, 9 c_b <p^2> / 3, is missing.",
         start + noise / 2: "There are two parameters, each with sigma^2 / K of noise.",
@@ -74,7 +80,9 @@ def exercise_3(answer: object) -> str | None:
     return _number(answer, start + noise, hints, "Write the matrix I - Sigma^-1 G out, row by row.")
 
 
-def two_steps(theta: Tensor, alpha: float, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor) -> Tensor:
+def two_steps(
+    theta: Tensor, alpha: float, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor
+) -> Tensor:
     """The answer to 03.1."""
     for _ in range(2):
         theta = theta - alpha * grad(_loss)(theta, xs, ys)
@@ -85,7 +93,9 @@ def _loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return ((theta[0] * x + theta[1] - y) ** 2).mean()
 
 
-def _one_step(theta: Tensor, alpha: float, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor) -> Tensor:
+def _one_step(
+    theta: Tensor, alpha: float, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor
+) -> Tensor:
     return _loss(theta - alpha * grad(_loss)(theta, xs, ys), xq, yq)
 
 
@@ -99,7 +109,9 @@ def _uphill(theta: Tensor, alpha: float, xs: Tensor, ys: Tensor, xq: Tensor, yq:
     return two_steps(theta, -alpha, xs, ys, xq, yq)
 
 
-def _on_query(theta: Tensor, alpha: float, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor) -> Tensor:
+def _on_query(
+    theta: Tensor, alpha: float, xs: Tensor, ys: Tensor, xq: Tensor, yq: Tensor
+) -> Tensor:
     return two_steps(theta, alpha, xq, yq, xq, yq)
 
 

@@ -1,0 +1,71 @@
+"""What the README promises: its example runs, its commands and its table are the real ones."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import torch
+
+from mamlkit.cli import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_python_example_runs_and_learns():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names: dict = {}
+    threads = torch.get_num_threads()
+    exec(compile(example, "README.md", "exec"), names)
+    assert torch.get_num_threads() == threads
+    assert names["predict"].losses.shape == (6,)
+    assert names["predict"].losses[-1] < names["predict"].losses[0]
+    assert names["curve"].mean.shape == (11,)
+    error = names["table"]["mean"]
+    assert error["MAML"] < 0.9 * error["zero"]
+    assert error["MAML"] < 0.9 * error["ridge"]
+
+
+def test_the_two_set_up_commands_are_there_to_the_letter():
+    assert (
+        "\npython -m venv .venv && . .venv/bin/activate && "
+        'pip install -e ".[course]" && mamlkit quickstart\n'
+    ) in README
+    assert '\npip install -e ".[course,test]" && pytest\n' in README
+
+
+def test_every_notebook_is_in_the_table():
+    listed = re.findall(r"^\| `(\d\d_\w+)` \|", README, re.M)
+    assert listed == [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    assert listed
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_quickstart_table_has_the_rows_that_are_printed():
+    from mamlkit.quickstart import classical
+
+    (printed,) = re.findall(r"```text\n(.*?)```", README, re.S)
+    assert printed.strip()
+    for row in classical():
+        assert row in printed
+
+
+def test_every_command_is_documented():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    ([a-z]+)\b", build_parser().format_help(), re.M)
+    assert len(commands) >= 3
+    assert set(commands) == set(re.findall(r"^\| `mamlkit ([a-z]+)", page, re.M))
+
+
+def test_one_version_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {PROJECT['version']}\n" in citation
+    citing = (ROOT / "docs" / "citing.md").read_text(encoding="utf-8")
+    assert f"version = {{{PROJECT['version']}}}" in citing
