@@ -29,7 +29,6 @@ SETTINGS: dict[str, Any] = {
     "outer_lr": 1e-2,
     "schedule": "cosine",
     "grad_clip": 0.1,
-    "validate_every": 100,
 }
 
 
@@ -46,7 +45,7 @@ def make_learner(seed: int = 0) -> MAML:
 def train(
     seed: int = 0, iterations: int | None = None, progress: bool = True
 ) -> tuple[MAML, History]:
-    """Meta-train on the training fluids; the validation fluids say when the learner was best."""
+    """Meta-train on the training fluids."""
     learner = make_learner(seed)
     return learner, _fit(learner, seed, iterations, progress)
 
@@ -85,7 +84,7 @@ def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     start = time.perf_counter()
     torch.set_num_threads(1)  # for nets this small a second thread only adds waiting
     out.mkdir(parents=True, exist_ok=True)
-    print("Meta-training on the vapour pressure of 76 fluids (19 more say when to stop) ...")
+    print("Meta-training on the vapour pressure of 76 fluids ...")
     learner, history = train(seed, iterations)
     print("Training one pooled network on the same fluids, as a yardstick ...")
     pooled = train_pooled(seed, iterations)
@@ -141,7 +140,6 @@ def _fit(learner: MAML, seed: int, iterations: int | None, progress: bool) -> Hi
     return meta_train(
         learner,
         fluids("train"),
-        validation=fluids("validation"),
         seed=seed,
         progress=progress,
         **settings,

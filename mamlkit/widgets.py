@@ -218,13 +218,14 @@ def draw(
         for i, (label, predicted) in enumerate(curves.items()):
             ax.plot(x[:, 0], predicted[:, 0], **line(i), label=label)
         ax.plot(support.x[:, 0], support.y[:, 0], **points(), label="support")
-        seen = torch.cat([y[:, 0], support.y[:, 0]])
-        low, high = float(seen.min()), float(seen.max())
-        margin = 0.3 * (high - low) or 1.0  # a curve that runs away must not shrink the truth
-        ax.set_ylim(low - margin, high + margin)
+        ax.set_ylim(_limits(torch.cat([y, support.y]), torch.cat(list(curves.values()))))
         title = task_name(family, truth)
         ax.set(xlabel=family.x_label, ylabel=family.y_label, title=title)
-        ax.legend(loc="best")
+        if len(curves) > 3:
+            figure.set_size_inches(9.0, 4.0)
+            ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        else:
+            ax.legend(loc="best")
     readings = f"{len(support.x)} reading{'s' * (len(support.x) > 1)}"
     return figure, f"{title}, {readings}. Root-mean-square error of {quantity(family)}: {sentence}."
 
@@ -299,6 +300,17 @@ def _set(learner: Any, name: str, inner_lr: float | None) -> Any:
 def _error(predicted: Tensor, truth: Tensor) -> str:
     error = float((predicted - truth).square().mean().sqrt())
     return f"{error:.3g}" if error < 1e6 else "not finite, the steps are too long"
+
+
+def _limits(known: Tensor, curves: Tensor) -> tuple[float, float]:
+    """Limits of y that show all there is; but a curve that runs away must not shrink the truth."""
+    low, high = float(known.min()), float(known.max())
+    span = (high - low) or 1.0
+    seen = curves[curves.isfinite()]
+    if len(seen):
+        low = min(low, max(float(seen.min()), low - 1.5 * span))
+        high = max(high, min(float(seen.max()), high + 1.5 * span))
+    return low - 0.08 * span, high + 0.08 * span
 
 
 def _slider(kind: str, description: str, **settings: Any) -> Any:

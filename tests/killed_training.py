@@ -67,6 +67,7 @@ def identity(path: Path) -> tuple[int, int]:
 def kill(folder: Path) -> None:
     """Lives of random length, each in a forked process; the kill may fall into a write."""
     path, moments, reached = folder / "run.pt", random.Random(), []
+    finish(folder / "warm-up", 1)  # so that the forked lives need not import torch's inner parts
     while len(reached) < KILLS:
         process = os.fork()
         if process == 0:

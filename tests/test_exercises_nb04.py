@@ -25,18 +25,18 @@ def phase_by(
 
 
 RIGHT: list[tuple[int, Any]] = [
-    (1, 0.875),
+    (3, 0.875),
     (2, phase_by(lambda a, b: math.atan2(-b, a))),
-    (3, 0.001),
-    (4, math.pi),
-    (4, 3.14),
+    (4, 0.001),
+    (1, math.pi),
+    (1, 3.14),
 ]
 WRONG: list[tuple[int, Any, str]] = [
-    (1, 1.75, "sine squared halves"),
-    (1, 0.78125, "mean amplitude"),
-    (1, 1.3125, "density"),
-    (1, math.sqrt(0.875), "root of the mean square"),
-    (1, 4.25, "Integrate"),
+    (3, 1.75, "sine squared halves"),
+    (3, 0.78125, "mean amplitude"),
+    (3, 1.3125, "density"),
+    (3, math.sqrt(0.875), "root of the mean square"),
+    (3, 4.25, "Integrate"),
     (2, 3.0, "Give the function"),
     (2, lambda a, b: (a * a + b * b, 0.0), "squared"),
     (2, lambda a, b: (a + b, 0.0), "A^2 = a^2 + b^2"),
@@ -44,15 +44,15 @@ WRONG: list[tuple[int, Any, str]] = [
     (2, phase_by(lambda a, b: math.atan2(a, -b)), "exchanged"),
     (2, phase_by(lambda a, b: math.atan(-b / a)), "atan2"),
     (2, phase_by(lambda a, b: 0.1), "your phase is 0.1"),
-    (3, 0.1, "wrong way"),
-    (3, 0.01, "reported number"),
-    (3, 0.0001, "one factor"),
-    (3, 7.0, "grad L / K"),
-    (4, 2 * math.pi, "full period"),
-    (4, math.pi / 2, "quarter"),
-    (4, 180, "radian"),
-    (4, 0, "one reading"),
-    (4, 1.0, "determinant"),
+    (4, 0.1, "wrong way"),
+    (4, 0.01, "reported number"),
+    (4, 0.0001, "one factor"),
+    (4, 7.0, "grad L / K"),
+    (1, 2 * math.pi, "full period"),
+    (1, math.pi / 2, "quarter"),
+    (1, 180, "radian"),
+    (1, 0, "one reading"),
+    (1, 1.0, "determinant"),
 ]
 
 

@@ -125,7 +125,7 @@ def test_first_cell_is_the_contract(path):
     first = read(path)["cells"][0]
     assert first["cell_type"] == "markdown"
     contract = source(first)
-    assert contract.startswith("# ")
+    assert contract.startswith(f"# {path.name[:2]} · "), "the title carries the number"
     assert "?" in contract, "the one question that the notebook answers"
     for part in ("You will be able to", "Before you start", "Time"):
         assert part in contract, part

