@@ -248,7 +248,8 @@ def half_width(losses: Tensor) -> Tensor:
     """Half width of the 95 % interval of the mean over the first axis."""
     if len(losses) < 2:
         return torch.full_like(losses[0], torch.nan)
-    return losses.std(0) * (1.96 / len(losses) ** 0.5)
+    spread: Tensor = losses.std(0)
+    return 1.96 * spread / len(losses) ** 0.5
 
 
 def summary(losses: Tensor) -> dict[str, float]:

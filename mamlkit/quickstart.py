@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Where the one measurement is taken.
 MEASURED_AT = 0.7
-#: Chosen on the validation fluids, together with the learner of :func:`make_learner`.
+#: Chosen on the validation fluids, as was the learner of :func:`make_learner`.
 SETTINGS: dict[str, Any] = {
     "shots": 1,
     "meta_batch": 32,
@@ -93,10 +93,9 @@ def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     print("\nOne measurement at T/Tc = 0.7 of each of 32 fluids never seen, then the whole curve:")
     print("RMSE of log10(p/pc)")
     print(results[["mean", "median", "ci95"]].round(5).to_string())
-    ours, told = (
-        results.loc[k, "mean"] for k in ("MAML (Meta-SGD)", "Lee-Kesler, told acentric factor")
-    )
-    print(f"\nMAML / Lee-Kesler: {ours / told:.2f}")
+    mean = results["mean"].to_dict()
+    ratio = mean["MAML (Meta-SGD)"] / mean["Lee-Kesler, told acentric factor"]
+    print(f"\nError of MAML / error of Lee-Kesler: {ratio:.2f}")
     figure = draw_page(learner)
     figure.savefig(out / "curves.png", dpi=100)
     results.to_csv(out / "table.csv")

@@ -120,7 +120,7 @@ def shipped(name: str, seed: int = 0) -> MAML:
     Args:
         name: "finn2017-maml", "finn2017-fomaml", "finn2017-anil", "finn2017-metasgd" or
             "finn2017-pooled".
-        seed: 0, 1 or 2: repetitions with another start and other tasks.
+        seed: one of ``SHIPPED_SEEDS``.
 
     Returns the learner in float32, as it was trained; ``.double()`` moves it to float64.
 

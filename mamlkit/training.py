@@ -412,12 +412,12 @@ def _read(path: str | Path) -> dict[str, Any]:
             "another program, or would run code. Nothing was changed; move it away or choose "
             "another path."
         ) from error
-    known = isinstance(saved, dict) and saved.get("format") == FORMAT
-    if not known or not isinstance(saved.get("learner"), dict):
+    content: dict[str, Any] = saved if isinstance(saved, dict) else {}
+    if content.get("format") != FORMAT or not isinstance(content.get("learner"), dict):
         raise MamlkitError(
             f"{path} is not a mamlkit checkpoint (format {FORMAT!r}); choose another path."
         )
-    return saved
+    return content
 
 
 def _check_fit(path: str | Path, learner: nn.Module, saved: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def explorer(
 
     There is a slider for each physical parameter (over the range that the family draws from), or a
     menu of the members of a finite family; for the shots, unless the family fixes where it
-    measures; for the seed of the measurement; and, where the learner chosen has them, for the inner
+    measures; for the seed of the measurement, where that matters; and, where the learner chosen has them, for the inner
     steps and the inner learning rate. The learners given are not changed.
 
     Args:
@@ -91,8 +91,8 @@ def explorer(
     if getattr(family, "at", None) is None:
         most = max(count("max_shots", max_shots), count("shots", shots))
         controls["shots"] = _slider("IntSlider", "shots", min=1, max=most, value=shots)
-    most = max(20, seed)
-    controls["seed"] = _slider("IntSlider", "measurement", min=0, max=most, value=seed)
+    if "shots" in controls or family.noise:  # else every measurement of a task is the same
+        controls["seed"] = _slider("IntSlider", "measurement", min=0, max=max(20, seed), value=seed)
     controls["name"] = ipywidgets.Dropdown(
         options=list(learners), value=first, description="learner"
     )
@@ -121,7 +121,9 @@ def explorer(
             if controls[name].layout.display != "none":
                 settings[name] = values[name]
         try:
-            figure, line_of_text = draw(family, learners, **{"shots": shots, **settings})
+            figure, line_of_text = draw(
+                family, learners, **{"shots": shots, "seed": seed, **settings}
+            )
         except MamlkitError as error:
             text.value = html.escape(str(error), quote=False)
             return

@@ -85,7 +85,7 @@ class FromScratch:
         optimiser = torch.optim.Adam(weights.values(), lr=self.lr)
         for _ in range(self.steps):
             optimiser.zero_grad()
-            vmap(task_loss)(weights, support).sum().backward()
+            vmap(task_loss)(weights, support).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         final = {name: w.detach() for name, w in weights.items()}
 
@@ -355,7 +355,8 @@ class LeeKesler:
             t, log_t, t6 = 1 / x_new, x_new.log(), x_new**6
             f0 = 5.92714 - 6.09648 * t - 1.28862 * log_t + 0.169347 * t6
             f1 = 15.2518 - 15.6875 * t - 13.4721 * log_t + 0.43577 * t6
-            return (f0 + w.to(x_new) * f1) / math.log(10)
+            log_p: Tensor = (f0 + w.to(x_new) * f1) / math.log(10)
+            return log_p
 
         return predict
 

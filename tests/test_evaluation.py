@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -174,7 +171,9 @@ def test_zero_step_gap() -> None:
     assert gap.reference == pytest.approx(float(curve.mean[-1]))
     assert gap.other == pytest.approx(float(curve.mean[0]))
     assert gap.ci95 == pytest.approx(float(half_width(curve.losses[:, 0] - curve.losses[:, -1])))
-    assert mk.zero_step_gap(mk.MAML(mlp().model, 0.0), Level(), 3).difference == 0
+    assert mk.zero_step_gap(mk.MAML(mlp().model, 0.0), Level(), 3).difference == pytest.approx(
+        0, abs=1e-15
+    )
 
 
 def test_tune_finds_the_best_on_validation() -> None:
@@ -237,12 +236,3 @@ def test_a_task_of_another_form_than_points() -> None:
     assert float(mk.evaluate(Sees(), Walks(), 1, n_tasks=3, loss=misfit).mean) == 0
     learner = mlp(loss=misfit)
     assert mk.evaluate(learner, Walks(), 2, n_tasks=3).losses.shape == (3, 3)
-
-
-def test_importing_mamlkit_is_light() -> None:
-    heavy = ["matplotlib", "ipywidgets", "pandas", "sklearn", "scipy", "tqdm"]
-    code = f"import sys, mamlkit; print([m for m in {heavy} if m in sys.modules])"
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert said.stdout.strip() == "[]"

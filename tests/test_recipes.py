@@ -1,5 +1,5 @@
-"""The shipped weights load, are what their notes say, and score what notebook 04 reports; a tiny run
-of the recipe works and resumes.
+"""The shipped weights load, are what their notes say, and score what notebook 04 reports; a tiny
+run of the recipe works and resumes.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ import mamlkit as mk
 from mamlkit import recipes
 from mamlkit.tasks.sinusoid import FINN_2017
 
-# Mean query loss on new tasks of 10 shots after 1 and after 10 inner steps: (low, high).
+# On 600 new tasks of 10 shots: mean query loss after 1 inner step, median after 10: (low, high).
+# The mean after 10 steps is no number where single tasks diverge (ANIL, Meta-SGD).
 EXPECTED = {
-    "maml": ((0.30, 0.42), (0.08, 0.15)),
-    "fomaml": FOMAML_RANGE,
-    "anil": ANIL_RANGE,
-    "metasgd": METASGD_RANGE,
-    "pooled": ((2.5, 3.6), (1.6, 3.0)),
+    "maml": ((0.32, 0.42), (0.04, 0.07)),
+    "fomaml": ((0.48, 0.62), (0.05, 0.09)),
+    "anil": ((0.69, 0.89), (0.06, 0.11)),
+    "metasgd": ((0.19, 0.28), (0.06, 1.0)),
+    "pooled": ((2.3, 2.8), (0.7, 1.2)),
 }
 
 
-def score(learner: mk.MAML, steps: int = 10) -> torch.Tensor:
-    curve = mk.evaluate(learner, mk.tasks.Sinusoid(), 10, steps=steps, n_tasks=600, seed=1)
-    return curve.mean
+def losses(learner: mk.MAML, steps: int = 10) -> torch.Tensor:
+    family = mk.tasks.Sinusoid()
+    return mk.evaluate(learner, family, 10, steps=steps, n_tasks=600, seed=1).losses
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
 @pytest.mark.parametrize("name", recipes.LEARNERS)
 def test_shipped_weights_score_what_the_notebook_says(name: str, seed: int) -> None:
     learner = recipes.shipped(f"finn2017-{name}", seed).double()
-    mean = score(learner)
-    for step, (low, high) in zip((1, 10), EXPECTED[name], strict=True):
-        assert low < mean[step] < high
+    after = losses(learner).nan_to_num(nan=torch.inf)
+    for value, (low, high) in zip(
+        (after[:, 1].mean(), after[:, 10].median()), EXPECTED[name], strict=True
+    ):
+        assert low < value < high
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
@@ -55,7 +58,7 @@ def test_notes_say_how_the_weights_were_made(name: str, seed: int) -> None:
 def test_float32_and_float64_agree_after_one_step() -> None:
     single = recipes.shipped("finn2017-maml")
     double = recipes.shipped("finn2017-maml").double()
-    assert torch.allclose(score(single, 1), score(double, 1), rtol=5e-4)
+    assert torch.allclose(losses(single, 1).mean(0), losses(double, 1).mean(0), rtol=5e-4)
 
 
 def test_the_weights_are_small_files() -> None:

@@ -158,14 +158,14 @@ def test_quantity_in_words(springs, fluids):
 
 def test_explorer_starts_with_what_draw_shows(springs, learners):
     box = widgets.explorer(springs, learners, shots=6)
-    assert picture(box).startswith(b"\x89PNG")
+    assert not plt.get_fignums()  # nothing is left open
+    assert bytes(picture(box)).startswith(b"\x89PNG")
     middle = widgets.ranges(springs)["spring_constant"][1]
     expected = widgets.draw(springs, learners, shots=6, physics={"spring_constant": middle})[1]
     assert text(box) == expected
     sliders = controls(box)
     assert {"spring constant", "shots", "measurement", "learner", "inner steps"} <= set(sliders)
     assert not any(getattr(slider, "continuous_update", False) for slider in sliders.values())
-    assert not plt.get_fignums()  # nothing is left open
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,19 @@ def test_explorer_of_a_finite_family_has_a_menu_of_members(fluids):
     menu = controls(box)["task"]
     assert [label for label, _ in menu.options] == [fluids.names[i] for i in fluids.members]
     assert "shots" not in controls(box)  # the family says where it measures
+    assert "measurement" not in controls(box)  # and there is no noise
     menu.value = 3
     assert text(box).startswith(menu.options[3][0])
+
+
+def test_noise_of_a_fixed_measurement_has_a_slider():
+    noisy = mk.tasks.VapourPressure(at=(0.7,), noise=0.1).split("test")
+    learners = {"line": mk.yardsticks.LineThroughCriticalPoint()}
+    box = widgets.explorer(noisy, learners, shots=1, seed=4)
+    assert text(box) == widgets.draw(noisy, learners, shots=1, seed=4)[1]
+    before = text(box)
+    controls(box)["measurement"].value = 5
+    assert text(box) != before
 
 
 def test_explorer_says_what_is_wrong_instead_of_dying(learners):

@@ -219,7 +219,7 @@ class VapourPressure(Family):
                 f"shots={shots}, but this family measures at the {len(self.at)} temperature(s) "
                 f"given as at=...; use shots={len(self.at)} or change at."
             )
-        queries = points - shots if queries is None else count("queries", queries)
+        queries = max(points - shots, 1) if queries is None else count("queries", queries)
         if shots + queries > points:
             raise MamlkitError(
                 f"shots={shots} and queries={queries} need {shots + queries} points, but a curve "
