@@ -248,8 +248,8 @@ def half_width(losses: Tensor) -> Tensor:
     """Half width of the 95 % interval of the mean over the first axis."""
     if len(losses) < 2:
         return torch.full_like(losses[0], torch.nan)
-    spread: Tensor = losses.std(0)
-    return 1.96 * spread / len(losses) ** 0.5
+    width: Tensor = 1.96 * losses.std(0) / len(losses) ** 0.5
+    return width
 
 
 def summary(losses: Tensor) -> dict[str, float]:

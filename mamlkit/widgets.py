@@ -49,8 +49,8 @@ def explorer(
 
     There is a slider for each physical parameter (over the range that the family draws from), or a
     menu of the members of a finite family; for the shots, unless the family fixes where it
-    measures; for the seed of the measurement, where that matters; and, where the learner chosen has them, for the inner
-    steps and the inner learning rate. The learners given are not changed.
+    measures; for the seed of the measurement, where that matters; and, where the learner chosen
+    has them, for the inner steps and the inner learning rate. The learners given are not changed.
 
     Args:
         family: a one-dimensional family.

@@ -321,7 +321,8 @@ class GaussianProcess:
 
         def predict(x_new: Tensor) -> Tensor:
             cross = torch.as_tensor(signal(self.inputs(x_new.double()).numpy(), at))  # [m, n]
-            return mean(x_new) + (cross @ weights).to(x_new.dtype)
+            y_new: Tensor = mean(x_new) + (cross @ weights).to(x_new.dtype)
+            return y_new
 
         return predict
 

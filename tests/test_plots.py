@@ -181,7 +181,7 @@ def test_error_against_shots_draws_each_learner(springs):
 
 
 def test_error_against_shots_needs_its_table():
-    with pytest.raises(mk.MamlkitError, match="come from mk[.]error_against_shots"):
+    with pytest.raises(mk.MamlkitError, match=r"come from mk[.]error_against_shots"):
         plots.error_against_shots(pd.DataFrame({"mean": [1.0]}))
 
 

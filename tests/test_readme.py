@@ -24,7 +24,7 @@ def test_the_python_example_runs_and_learns():
     assert names["predict"].losses.shape == (6,)
     assert torch.isfinite(names["predict"].losses).all()
     assert names["curve"].mean.shape == (11,)
-    assert names["curve"].mean[10] < 0.6 * names["curve"].mean[0]
+    assert names["curve"].mean[10] < 0.8 * names["curve"].mean[0]
     error = names["table"]["mean"]
     assert error["MAML"] < 0.9 * error["zero"]
     assert error["MAML"] < 0.9 * error["ridge"]
