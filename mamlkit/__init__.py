@@ -7,6 +7,7 @@ from typing import Any as _Any
 
 from mamlkit import learners, losses, models, tasks, training, yardsticks
 from mamlkit.check import check
+from mamlkit.checkpoints import load_learner, save_learner
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import (
     Curve,
@@ -19,7 +20,7 @@ from mamlkit.evaluation import (
 )
 from mamlkit.learners import ANIL, FOMAML, MAML, MetaSGD
 from mamlkit.tasks import Data, Family, TaskBatch
-from mamlkit.training import History, load_learner, meta_train, save_learner
+from mamlkit.training import History, meta_train
 
 if _TYPE_CHECKING:
     from mamlkit import plots, widgets

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mamlkit import yardsticks
+from mamlkit.checkpoints import save_learner
 from mamlkit.evaluation import compare, evaluate, tune
 from mamlkit.learners import MAML, MetaSGD
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.tasks import VapourPressure
-from mamlkit.training import History, meta_train, save_learner
+from mamlkit.training import History, meta_train
 
 if TYPE_CHECKING:
     import pandas as pd

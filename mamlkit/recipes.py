@@ -12,13 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mamlkit.checkpoints import load_learner, save_learner
 from mamlkit.errors import MamlkitError
 from mamlkit.learners import ANIL, FOMAML, MAML, MetaSGD
 from mamlkit.models import MLP
 from mamlkit.tasks import Sinusoid
 from mamlkit.tasks.base import count
 from mamlkit.tasks.sinusoid import FINN_2017
-from mamlkit.training import load_learner, meta_train, save_learner
+from mamlkit.training import meta_train
 from mamlkit.yardsticks import Pooled
 
 _MAKERS: dict[str, Callable[..., MAML]] = {

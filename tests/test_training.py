@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import mamlkit as mk
-from mamlkit.training import FORMAT
+from mamlkit.checkpoints import FORMAT
 
 F64 = torch.float64
 SCRIPT = Path(killed_training.__file__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,9 @@ from mamlkit.learners.base import (
     run_model,
     select,
 )
+from mamlkit.learners.steps import LearnedLR, descend, initial_rates
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.tasks.base import TaskBatch, count
-
-LearnedLR = Literal["tensor", "element", "matrix"]
 
 
 def inner_loop(
@@ -47,21 +46,12 @@ def inner_loop(
     for _ in range(steps):
         at = {name: w.detach() for name, w in theta.items()} if first_order else theta
         gradient, value = grad_and_value(loss)(at)  # grad L_S(theta_k), L_S(theta_k)
-        theta = descend(theta, alpha, gradient)
+        theta = descend(theta, alpha, gradient)  # theta - alpha * gradient
         path.append(theta)
         losses.append(value)
     with torch.no_grad():
         losses.append(loss(theta))
     return path, torch.stack(losses).detach()
-
-
-def descend(theta: Weights, alpha: Weights | Tensor, gradient: Weights) -> Weights:
-    """theta - alpha * gradient, with one step size per name, or a matrix over all entries."""
-    if isinstance(alpha, Tensor):  # [P, P], P = number of adapted weights
-        flat = alpha @ torch.cat([g.reshape(-1) for g in gradient.values()])  # [P]
-        parts = torch.split(flat, [g.numel() for g in gradient.values()])
-        return {n: w - part.view_as(w) for (n, w), part in zip(theta.items(), parts, strict=True)}
-    return {name: w - alpha[name] * gradient[name] for name, w in theta.items()}
 
 
 class MAML(nn.Module):
@@ -108,14 +98,7 @@ class MAML(nn.Module):
         last_only = [0.0] * inner_steps + [1.0]
         self.step_weights = tuple(last_only if step_weights is None else step_weights)
         self.adapted = select(self.model, adapt)
-        start = [self.model.get_parameter(name).detach() for name in self.adapted]
-        if learn_lr == "matrix":
-            size = sum(w.numel() for w in start)
-            rates = [inner_lr * torch.eye(size, dtype=start[0].dtype, device=start[0].device)]
-        else:
-            shapes = {"tensor": lambda w: w.new_ones(()), "element": torch.ones_like}
-            rates = [inner_lr * shapes[learn_lr](w) for w in start] if learn_lr else []
-        self.rates = nn.ParameterList(r.log() if positive_lr else r for r in rates)
+        self.rates = initial_rates(self.start(), inner_lr, learn_lr, positive_lr)
 
     def alpha(self) -> Weights | Tensor:
         """The step sizes: one tensor per adapted name, or the matrix ``[P, P]``."""
@@ -182,7 +165,8 @@ class MAML(nn.Module):
         if hasattr(support, "x"):
             run_model(self.model, weights, support.x)
         path, losses = self._inner_loop(support, self._steps(steps))
-        return Adapted(self.model, {**weights, **path[-1]}, losses)
+        adapted = {name: w.detach().clone() for name, w in path[-1].items()}
+        return Adapted(self.model, {**weights, **adapted}, losses)
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""

@@ -1,0 +1,143 @@
+"""Checkpoints of a run and saved learners: written atomically, read without running code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+
+from mamlkit.errors import MamlkitError
+
+FORMAT = "mamlkit checkpoint 1"
+
+
+def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
+    """Write the learner's meta-parameters, with ``notes`` (plain numbers and text) beside them."""
+    check_learner(learner)
+    try:
+        json.dumps(notes)
+    except TypeError as error:
+        raise MamlkitError(
+            f"notes must be plain numbers, text, lists or dicts: {error}."
+        ) from error
+    content = {"learner": learner.state_dict(), "notes": notes}
+    write_atomically(path, {**content, "description": repr(learner)})
+
+
+def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
+    """Load what :func:`save_learner` or a checkpoint holds into a learner built the same way.
+
+    Returns the notes. A file that does not fit is a :class:`MamlkitError`, and changes nothing.
+    """
+    saved = _read(path)
+    _check_fit(path, learner, saved)
+    learner.load_state_dict(saved["learner"])
+    return dict(saved.get("notes", {}))
+
+
+def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
+    """Write with ``torch.save``, so that a crash leaves the old file or the new one, not a part."""
+    with atomically(path) as file:
+        torch.save({"format": FORMAT, **content}, file)
+
+
+@contextmanager
+def atomically(path: str | Path, keep: bool = True) -> Iterator[IO[bytes]]:
+    """A file beside ``path`` to write to, which takes its place when all is on the disk."""
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if keep:
+            part.replace(path)
+        else:
+            part.unlink()
+    except OSError as error:
+        raise MamlkitError(
+            f"{path} cannot be written: {error.strerror}; choose another path."
+        ) from error
+
+
+def read_checkpoint(
+    path: str | Path, learner: nn.Module, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Read a checkpoint of a run with the same ``settings``, or say plainly why not."""
+    saved = _read(path)
+    if "optimiser" not in saved:
+        raise MamlkitError(
+            f"{path} holds a learner without a training run, so there is nothing to resume; use "
+            "load_learner() to read it, or another checkpoint path."
+        )
+    theirs = saved["settings"]
+    different = [k for k in settings if settings[k] != theirs.get(k)]
+    if different:
+        k = different[0]
+        raise MamlkitError(
+            f"{path} belongs to a run with other settings: {', '.join(different)} "
+            f"({k} was {theirs.get(k)!r}, now {settings[k]!r}). Use the same settings to resume, "
+            "or another checkpoint path to start anew."
+        )
+    _check_fit(path, learner, saved)
+    return saved
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise MamlkitError(f"there is no file {path}; check the path.") from error
+    except Exception as error:  # what a file of another kind makes torch raise is anybody's guess
+        raise MamlkitError(
+            f"{path} cannot be read as a mamlkit checkpoint: it is damaged, cut short or of "
+            "another program, or would run code. Nothing was changed; move it away or choose "
+            "another path."
+        ) from error
+    content: dict[str, Any] = saved if isinstance(saved, dict) else {}
+    if content.get("format") != FORMAT or not isinstance(content.get("learner"), dict):
+        raise MamlkitError(
+            f"{path} is not a mamlkit checkpoint (format {FORMAT!r}); choose another path."
+        )
+    return content
+
+
+def _check_fit(path: str | Path, learner: nn.Module, saved: dict[str, Any]) -> None:
+    """Refuse weights of another learner, before any of them is loaded."""
+    own, found = learner.state_dict(), saved["learner"]
+    wrong = set(own) ^ set(found)
+    wrong |= {k for k in set(own) & set(found) if own[k].shape != found[k].shape}
+    if wrong:
+        raise MamlkitError(
+            f"{path} holds another learner: {sorted(wrong)[:4]} differ in name or shape. Build the "
+            f"learner as it was saved: {saved.get('description', saved.get('settings', ''))}"
+        )
+
+
+def check_learner(learner: Any) -> dict[str, Tensor]:
+    """Check that ``learner`` is a meta-learner; return its trainable meta-parameters by name."""
+    if not isinstance(learner, nn.Module) or not hasattr(learner, "query_losses"):
+        raise MamlkitError(
+            f"learner must be a meta-learner with query_losses(batch), such as mk.MAML(model), but "
+            f"{type(learner).__name__} was given."
+        )
+    parameters: dict[str, Tensor] = {
+        name: p for name, p in learner.named_parameters() if p.requires_grad
+    }
+    if not parameters:
+        raise MamlkitError(
+            f"no parameter of the {type(learner).__name__} asks for a gradient, so there is "
+            "nothing to train; set requires_grad=True on those that should learn."
+        )
+    return parameters

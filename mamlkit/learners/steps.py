@@ -1,0 +1,39 @@
+"""Step sizes of the inner loop: one number, one per tensor, one per element, or a matrix."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mamlkit.learners.base import Weights
+
+LearnedLR = Literal["tensor", "element", "matrix"]
+
+
+def descend(theta: Weights, alpha: Weights | Tensor, gradient: Weights) -> Weights:
+    """theta - alpha * gradient, with one step size per name, or a matrix over all entries."""
+    if isinstance(alpha, Tensor):  # [P, P], P = number of adapted weights
+        flat = alpha @ torch.cat([g.reshape(-1) for g in gradient.values()])  # [P]
+        parts = torch.split(flat, [g.numel() for g in gradient.values()])
+        return {n: w - part.view_as(w) for (n, w), part in zip(theta.items(), parts, strict=True)}
+    return {name: w - alpha[name] * gradient[name] for name, w in theta.items()}
+
+
+def initial_rates(
+    theta: Weights, inner_lr: float, learn_lr: LearnedLR | None, positive: bool
+) -> nn.ParameterList:
+    """Learned step sizes for the weights ``theta``, all ``inner_lr`` at first; none if
+    ``learn_lr`` is None. ``positive`` stores logarithms.
+    """
+    start = [w.detach() for w in theta.values()]
+    if learn_lr is None:
+        rates = []
+    elif learn_lr == "matrix":
+        size = sum(w.numel() for w in start)
+        rates = [inner_lr * torch.eye(size, dtype=start[0].dtype, device=start[0].device)]
+    else:
+        one = torch.ones_like if learn_lr == "element" else lambda w: w.new_ones(())
+        rates = [inner_lr * one(w) for w in start]
+    return nn.ParameterList(r.log() if positive else r for r in rates)
