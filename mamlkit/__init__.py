@@ -23,7 +23,7 @@ from mamlkit.tasks import Data, Family, TaskBatch
 from mamlkit.training import History, meta_train
 
 if _TYPE_CHECKING:
-    from mamlkit import plots, widgets
+    from mamlkit import plots, recipes, widgets
 
 __version__ = _version("mamlkit")
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "meta_train",
     "models",
     "plots",
+    "recipes",
     "save_learner",
     "shuffled_support",
     "tasks",
@@ -59,6 +60,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("plots", "widgets"):  # they bring matplotlib and ipywidgets: on first use only
+    if name in ("plots", "recipes", "widgets"):  # brought on first use only
         return _import_module(f"mamlkit.{name}")
     raise AttributeError(f"module 'mamlkit' has no attribute {name!r}")

@@ -19,7 +19,16 @@ FORMAT = "mamlkit checkpoint 1"
 
 
 def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
-    """Write the learner's meta-parameters, with ``notes`` (plain numbers and text) beside them."""
+    """Write the learner's meta-parameters, with ``notes`` beside them.
+
+    Args:
+        learner: a meta-learner.
+        path: the file, written in one atomic step.
+        notes: plain numbers and text, such as seed and settings.
+
+    Raises:
+        MamlkitError: if the file cannot be written or a note is not plain.
+    """
     check_learner(learner)
     try:
         json.dumps(notes)
@@ -27,18 +36,31 @@ def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
         raise MamlkitError(
             f"notes must be plain numbers, text, lists or dicts: {error}."
         ) from error
-    content = {"learner": learner.state_dict(), "notes": notes}
+    content = {"learner": learner.state_dict(), "notes": notes, "described": learner.extra_repr()}
     write_atomically(path, {**content, "description": repr(learner)})
 
 
 def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
     """Load what :func:`save_learner` or a checkpoint holds into a learner built the same way.
 
-    Returns the notes. A file that does not fit is a :class:`MamlkitError`, and changes nothing.
+    Args:
+        learner: a learner with the same model and settings as the one that was saved.
+        path: the file. Of a checkpoint with validation, the best meta-parameters are taken.
+
+    Returns:
+        the notes given to :func:`save_learner`.
+
+    Raises:
+        MamlkitError: for a file that cannot be read or does not fit; the learner is unchanged.
     """
     saved = _read(path)
     _check_fit(path, learner, saved)
-    learner.load_state_dict(saved["learner"])
+    if saved.get("described", learner.extra_repr()) != learner.extra_repr():
+        raise MamlkitError(
+            f"{path} holds a learner with other settings: {saved['described']}; yours has "
+            f"{learner.extra_repr()}. Build yours like it."
+        )
+    learner.load_state_dict(saved.get("best") or saved["learner"])
     return dict(saved.get("notes", {}))
 
 
@@ -81,7 +103,9 @@ def read_checkpoint(
             f"{path} holds a learner without a training run, so there is nothing to resume; use "
             "load_learner() to read it, or another checkpoint path."
         )
-    theirs = saved["settings"]
+    theirs = saved.get("settings")
+    if not isinstance(theirs, dict):
+        raise MamlkitError(f"{path} is a damaged checkpoint: it lacks its settings.")
     different = [k for k in settings if settings[k] != theirs.get(k)]
     if different:
         k = different[0]
@@ -117,7 +141,11 @@ def _check_fit(path: str | Path, learner: nn.Module, saved: dict[str, Any]) -> N
     """Refuse weights of another learner, before any of them is loaded."""
     own, found = learner.state_dict(), saved["learner"]
     wrong = set(own) ^ set(found)
-    wrong |= {k for k in set(own) & set(found) if own[k].shape != found[k].shape}
+    wrong |= {
+        k
+        for k in set(own) & set(found)
+        if not isinstance(found[k], Tensor) or own[k].shape != found[k].shape
+    }
     if wrong:
         raise MamlkitError(
             f"{path} holds another learner: {sorted(wrong)[:4]} differ in name or shape. Build the "

@@ -89,8 +89,9 @@ class MLP(nn.Module):
             _initialise(layer, generator)
 
     def extra_repr(self) -> str:
-        """The activation, for printing."""
-        return f"activation={self.activation.__name__}"
+        """The activation and the interval of the inputs, for printing."""
+        low, high = float(self.offset - self.scale), float(self.offset + self.scale)
+        return f"activation={self.activation.__name__}, x_range=({low:g}, {high:g})"
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., d_in] -> [..., d_out]``."""

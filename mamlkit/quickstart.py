@@ -137,10 +137,7 @@ def draw_page(learner: MAML, part: str = "test") -> Any:
 
 def _fit(learner: MAML, seed: int, iterations: int | None, progress: bool) -> History:
     settings = {**SETTINGS, **({} if iterations is None else {"iterations": iterations})}
-    return meta_train(
-        learner,
-        fluids("train"),
-        seed=seed,
-        progress=progress,
-        **settings,
-    )
+    history = meta_train(learner, fluids("train"), seed=seed, progress=progress, **settings)
+    if history.interrupted:  # no table from a learner that is half trained
+        raise KeyboardInterrupt
+    return history

@@ -127,7 +127,7 @@ def shipped(name: str, seed: int = 0) -> MAML:
 
     Example::
 
-        learner = mamlkit.recipes.shipped("finn2017-maml").double()
+        learner = mk.recipes.shipped("finn2017-maml").double()
         curve = mk.evaluate(learner, mk.tasks.Sinusoid(), shots=10, steps=10)
     """
     learner, path = _find(name, seed)

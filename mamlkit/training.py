@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import threading
 import time
@@ -108,8 +109,9 @@ def meta_train(
     way and returns what is done.
 
     Args:
-        learner: a meta-learner: a module with ``query_losses(batch) -> [n_tasks]`` that gives
-            ``(losses, support losses)`` when called on a batch.
+        learner: a meta-learner: a module with ``query_losses(batch) -> [n_tasks]``. If it can be
+            called on a batch, giving ``(losses, support losses [n_tasks, steps + 1])``, the history
+            holds the support losses too, and ``compile`` works.
         family: training tasks.
         shots, queries, meta_batch: sizes of a meta-batch; ``queries=None`` leaves it to the family.
         iterations: number of outer steps, counted from the very start of a resumed run.
@@ -143,10 +145,19 @@ def meta_train(
         "chunk_size": 1 if chunk_size is None else chunk_size,
     }.items():
         count(name, whole)
-    count("seed", seed, least=0)
-    number("outer_lr", outer_lr, positive=True)
+    # Plain Python numbers from here on: a checkpoint holds nothing else.
+    shots, meta_batch, iterations = int(shots), int(meta_batch), int(iterations)
+    validation_tasks, validate_every = int(validation_tasks), int(validate_every)
+    queries = None if queries is None else count("queries", queries)
+    seed = count("seed", seed, least=0)
+    outer_lr = number("outer_lr", outer_lr, positive=True)
     if grad_clip is not None:
-        number("grad_clip", grad_clip, positive=True)
+        grad_clip = number("grad_clip", grad_clip, positive=True)
+    if compile and type(learner).forward is nn.Module.forward:
+        raise MamlkitError(
+            f"compile=True needs a learner that can be called on a batch, but "
+            f"{type(learner).__name__} has only query_losses; use compile=False."
+        )
     if schedule not in ("constant", "cosine"):
         raise MamlkitError(f"schedule must be 'constant' or 'cosine', not {schedule!r}.")
     if not isinstance(family, Family):
@@ -170,8 +181,8 @@ def meta_train(
     gradients = meta_gradients(learner, parameters, chunk_size, compile)
     history = History()
     history.settings = {
-        "learner": repr(learner),
-        "family": repr(family),
+        "learner": _described(learner),
+        "family": _described(family),
         "shots": shots,
         "queries": queries,
         "meta_batch": meta_batch,
@@ -179,7 +190,7 @@ def meta_train(
         "seed": seed,
         "schedule": schedule,
         "grad_clip": grad_clip,
-        "validation": None if validation is None else repr(validation),
+        "validation": None if validation is None else _described(validation),
         "validation_tasks": validation_tasks,
         "validate_every": validate_every,
         "dtype": str(like.dtype),
@@ -190,11 +201,17 @@ def meta_train(
     done = 0
     if checkpoint is not None and Path(checkpoint).exists():
         saved = read_checkpoint(checkpoint, learner, history.settings)
+        try:
+            optimiser.load_state_dict(saved["optimiser"])
+            generator.set_state(saved["generator"])
+            history = _unpack(saved["history"], history.settings)
+            best, done = saved["best"], count("iteration", saved["iteration"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise MamlkitError(
+                f"{checkpoint} is a damaged checkpoint: a part of it is missing or not what it "
+                "should be. Nothing was changed; choose another path to start anew."
+            ) from error
         learner.load_state_dict(saved["learner"])
-        optimiser.load_state_dict(saved["optimiser"])
-        generator.set_state(saved["generator"])
-        history = _unpack(saved["history"], history.settings)
-        best, done = saved["best"], saved["iteration"]
     elif checkpoint is not None:
         with atomically(checkpoint, keep=False):
             pass  # a place that cannot be written is found now, not after an hour
@@ -298,7 +315,13 @@ def meta_gradients(
 
     def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
         if compiled is None:
-            losses, support = learner(batch)
+            if (
+                type(learner).forward is nn.Module.forward
+            ):  # only query_losses, as the contract asks
+                losses = learner.query_losses(batch)  # type: ignore[operator]
+                support = losses.new_empty(len(losses), 0)
+            else:
+                losses, support = learner(batch)
             (share * losses.mean()).backward()
             return losses.detach().mean(), support.mean(0)
         grads, (loss, support) = compiled(
@@ -326,6 +349,11 @@ def meta_gradients(
         return float(loss), support.tolist()
 
     return gradients
+
+
+def _described(thing: object) -> str:
+    """Its ``repr`` without addresses in memory, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def _pack(history: History) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import as_data, as_points, check_model, run_model
+from mamlkit.learners.base import Weights, as_data, as_points, check_model, run_model
 from mamlkit.learners.maml import MAML
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.tasks.base import Data, Family, Physics, count, fresh_generator, number
@@ -32,12 +32,26 @@ def Pooled(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **set
 
 
 class Zero:
-    """Predicts zero whatever it is shown."""
+    """Predicts zero whatever it is shown.
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+    Args:
+        d_out: number of outputs; needed for classification (the number of ways), else that of y.
+    """
+
+    def __init__(self, d_out: int | None = None) -> None:
+        self.d_out = None if d_out is None else count("d_out", d_out)
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Ignore the support."""
-        x, y = as_data(x, y)
-        return lambda x_new: x_new.new_zeros(len(x_new), y.shape[-1])
+        known: Any = getattr(as_data(x, y), "y", None)
+        if self.d_out is None and (known is None or known.ndim < 2):
+            given = "nothing called y" if known is None else f"labels y {list(known.shape)}"
+            raise MamlkitError(
+                f"the support holds {given}, so the number of outputs is not known; "
+                "use Zero(d_out=ways)."
+            )
+        d_out = known.shape[-1] if self.d_out is None else self.d_out
+        return lambda x_new: x_new.new_zeros(len(x_new), d_out)
 
 
 class FromScratch:
@@ -58,28 +72,28 @@ class FromScratch:
         count("steps", steps, least=0)
         self.model, self.lr, self.steps, self.loss = copy.deepcopy(model), lr, steps, loss
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
-        """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``."""
-        x, y = as_data(x, y)
-        run_model(self.model, {}, x.to(next(self.model.parameters())))
-        predict = self.adapt_tasks(Data(x[None], y[None]))
-        return lambda x_new: predict(x_new[None])[0]
-
-    def adapt_tasks(self, support: Data) -> Predict:
-        """Train on many tasks side by side, one network each: ``x [n_tasks, n, d_in]``. Adam acts
-        on each weight by itself, so this is the same as one task after another.
-        """
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
+        """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple."""
+        data = as_data(x, y, dict(self.model.named_parameters()))
+        if hasattr(data, "x"):
+            run_model(self.model, {}, data.x)
+        stacked = self.adapt_tasks(type(data)(*(leaf[None] for leaf in data)))
+        weights = {name: w[0] for name, w in stacked.items()}
         like = next(self.model.parameters())
-        support = Data(
-            *(t.to(like.device, like.dtype) if t.is_floating_point() else t for t in support)
-        )
-        n_tasks = len(support.x)
+        return lambda x_new: run_model(self.model, weights, x_new.to(like)).to(x_new)
+
+    def adapt_tasks(self, support: Any) -> Weights:
+        """Train on many tasks side by side, one network each: leaves ``[n_tasks, ...]`` of the
+        model's type. Adam acts on each weight by itself, so this is one task after another.
+        Returns the weights, ``[n_tasks, ...]`` each.
+        """
+        n_tasks = len(support[0])
         weights = {
             name: w.detach().expand(n_tasks, *w.shape).clone().requires_grad_()
             for name, w in self.model.named_parameters()
         }
 
-        def task_loss(w: dict[str, Tensor], data: Data) -> Tensor:
+        def task_loss(w: Weights, data: Any) -> Tensor:
             return self.loss(lambda x: functional_call(self.model, w, (x,)), data)
 
         optimiser = torch.optim.Adam(weights.values(), lr=self.lr)
@@ -87,15 +101,23 @@ class FromScratch:
             optimiser.zero_grad()
             vmap(task_loss)(weights, support).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        final = {name: w.detach() for name, w in weights.items()}
+        return {name: w.detach() for name, w in weights.items()}
 
-        def predict(x: Tensor) -> Tensor:
-            outputs: Tensor = vmap(lambda w, x: functional_call(self.model, w, (x,)))(
-                final, x.to(like.device, like.dtype)
-            )
-            return outputs.to(x)
 
-        return predict
+def as_numbers(x: Any, y: Tensor | None) -> Data:
+    """Check the points of one regression task and bring them to one floating-point type."""
+    data = as_data(x, y)
+    if not (hasattr(data, "x") and hasattr(data, "y")):
+        raise MamlkitError(
+            f"this yardstick fits points (x, y), but the data are {type(data).__name__} with "
+            f"{data._fields}."
+        )
+    x, y = as_data(data.x, data.y)
+    if y.ndim < 2:
+        raise MamlkitError(f"y has shape {list(y.shape)}; this yardstick needs numbers [n, d_out].")
+    x, y = (t if t.is_floating_point() else t.to(torch.get_default_dtype()) for t in (x, y))
+    common = torch.promote_types(x.dtype, y.dtype)
+    return Data(x.to(common), y.to(common))
 
 
 def polynomial(degree: int = 1) -> Callable[[Tensor], Tensor]:
@@ -117,16 +139,16 @@ class Ridge:
     ) -> None:
         self.penalty, self.features = number("penalty", penalty), features or polynomial(1)
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Fit ``x [n, d_in]``, ``y [n, d_out]``."""
-        x, y = as_data(x, y)
+        x, y = as_numbers(x, y)
         phi = self.features(x)  # [n, p]
         if self.penalty == 0:
             w = torch.linalg.pinv(phi) @ y  # [p, d_out]
         else:
             eye = torch.eye(phi.shape[1], dtype=phi.dtype, device=phi.device)
             w = torch.linalg.solve(phi.T @ phi + self.penalty * eye, phi.T @ y)
-        return lambda x_new: self.features(x_new) @ w
+        return lambda x_new: self.features(x_new.to(w.dtype)) @ w
 
 
 def LeastSquares(features: Callable[[Tensor], Tensor] | None = None) -> Ridge:
@@ -178,6 +200,8 @@ class Bayes:
         give, is the prior covariance (negative directions set to zero).
         """
         features = features or polynomial(1)
+        if family.d_out != 1:
+            raise MamlkitError(f"Bayes takes families with one output, but d_out={family.d_out}.")
         support = family.sample(
             n_tasks, shots, generator=fresh_generator(seed), dtype=torch.float64
         ).support
@@ -197,14 +221,16 @@ class Bayes:
         covariance = vectors @ torch.diag(values.clamp(min=1e-12)) @ vectors.T
         return cls(w.mean(0)[:, 0], covariance, max(float(variance.sqrt()), 1e-9), features)
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """The posterior mean given ``x [n, d_in]``, ``y [n, 1]``."""
-        x, y = as_data(x, y)
+        x, y = as_numbers(x, y)
+        if y.shape[1] != 1:
+            raise MamlkitError(f"Bayes takes one output, y [n, 1], but y is {list(y.shape)}.")
         phi = self.features(x).double()  # [n, p]
         gram = phi @ self.covariance @ phi.T + self.noise**2 * torch.eye(len(phi)).double()
         gain = torch.linalg.solve(gram, phi @ self.covariance).T  # [p, n]
         w = self.mean + gain @ (y[:, 0].double() - phi @ self.mean)  # [p]
-        return lambda x_new: (self.features(x_new).double() @ w)[:, None].to(x_new.dtype)
+        return lambda x_new: (self.features(x_new).double() @ w)[:, None].to(x.dtype)
 
 
 class MeanCurve:
@@ -219,9 +245,9 @@ class MeanCurve:
         x, y, _ = training_curves(family, n_tasks, seed)
         return cls(x, y.mean(0))
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Ignore the support."""
-        x, y = as_data(x, y)
+        x, y = as_numbers(x, y)
         return lambda x_new: interpolate(x_new, self.x, self.y)
 
 
@@ -246,9 +272,9 @@ class LinearLatent:
         v = interpolate(x, self.x, self.component)
         return (v * (y - interpolate(x, self.x, self.mean))).sum() / (v * v).sum()
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Find z from ``x [n, 1]``, ``y [n, d_out]``."""
-        x, y = as_data(x, y)
+        x, y = as_numbers(x, y)
         z = self.latent(x, y)
         return lambda x_new: (
             interpolate(x_new, self.x, self.mean) + z * interpolate(x_new, self.x, self.component)
@@ -295,6 +321,10 @@ class GaussianProcess:
         )
 
         inputs = inputs or (lambda x: x)
+        if family.d_out != 1:
+            raise MamlkitError(
+                f"GaussianProcess takes families with one output, but d_out={family.d_out}."
+            )
         x, y, _ = training_curves(family, n_tasks, seed)
         mean = MeanCurve(x, y.mean(0))
         keep = torch.linspace(0, len(x) - 1, min(points, len(x))).round().long()
@@ -311,9 +341,9 @@ class GaussianProcess:
             process.fit(at, residual)
         return cls(mean, process.kernel_, inputs)
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Condition on ``x [n, 1]``, ``y [n, 1]``."""
-        x, y = as_data(x, y)
+        x, y = as_numbers(x, y)
         signal, at = self.kernel.k1, self.inputs(x.double()).numpy()
         mean = self.mean.adapt(x, y)
         residual = (y - mean(x)).double()
@@ -332,9 +362,9 @@ class LineThroughCriticalPoint:
     to pass through the critical point; h by least squares on the support.
     """
 
-    def adapt(self, x: Tensor, y: Tensor) -> Predict:
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Find h from ``x`` = T/Tc ``[n, 1]`` and ``y`` = log10(p/pc) ``[n, 1]``."""
-        x, y = as_data(x, y)
+        x, y = as_numbers(x, y)
         u = 1 - 1 / x
         h = (u * y).sum() / (u * u).sum()
         return lambda x_new: h * (1 - 1 / x_new)
@@ -347,9 +377,9 @@ class LeeKesler:
 
     told = ("acentric_factor",)
 
-    def adapt(self, x: Tensor, y: Tensor, *, physics: Physics) -> Predict:
+    def adapt(self, x: Any, y: Tensor | None = None, *, physics: Physics) -> Predict:
         """The curve of the fluid with this acentric factor."""
-        x, y = as_data(x, y)
+        x, y = as_numbers(x, y)
         w = physics["acentric_factor"]
 
         def predict(x_new: Tensor) -> Tensor:
@@ -372,7 +402,9 @@ def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Te
 
 def interpolate(x_new: Tensor, x: Any, y: Any) -> Tensor:
     """Linear interpolation of columns: ``x_new [m, 1]``, ``x [p]``, ``y [p, d_out]``."""
-    if as_points("x", x_new).shape[1] != 1:
+    if not as_points("x", x_new).is_floating_point():
+        x_new = x_new.to(torch.get_default_dtype())
+    if x_new.shape[1] != 1:
         raise MamlkitError(f"x has {x_new.shape[1]} columns; this yardstick takes one, [n, 1].")
     at = x_new[:, 0].double().numpy()
     columns = [np.interp(at, x, y[:, j]) for j in range(y.shape[1])]

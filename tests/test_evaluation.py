@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -236,3 +238,78 @@ def test_a_task_of_another_form_than_points() -> None:
     assert float(mk.evaluate(Sees(), Walks(), 1, n_tasks=3, loss=misfit).mean) == 0
     learner = mlp(loss=misfit)
     assert mk.evaluate(learner, Walks(), 2, n_tasks=3).losses.shape == (3, 3)
+
+
+class Weighted(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+    sigma: torch.Tensor
+
+
+class WeightedLine(mk.tasks.LinearLaw):
+    """A task with more than points: each reading carries its error."""
+
+    def sample(self, n_tasks, shots, queries=None, **drawn):  # type: ignore[no-untyped-def]
+        batch = super().sample(n_tasks, shots, queries, **drawn)
+        support, query = (
+            Weighted(d.x, d.y, torch.full_like(d.y, 0.3)) for d in (batch.support, batch.query)
+        )
+        return mk.TaskBatch(support, query, batch.physics)
+
+
+def test_tasks_with_more_than_x_and_y_go_through_every_learner() -> None:
+    def chi_squared(predict, data):  # type: ignore[no-untyped-def]
+        return (((predict(data.x) - data.y) / data.sigma) ** 2).mean()
+
+    model = mk.models.MLP(1, 1, hidden=()).double()
+    learners = {
+        "MAML": mk.MAML(model, inner_lr=0.01, loss=chi_squared),
+        "ridge": mk.yardsticks.Ridge(),
+        "zero": mk.yardsticks.Zero(),
+        "scratch": mk.yardsticks.FromScratch(model, steps=5, loss=chi_squared),
+    }
+    table = mk.compare(learners, WeightedLine(), 5, n_tasks=4, loss=chi_squared)
+    assert table["mean"].notna().all()
+    plain = mk.compare({"ridge": mk.yardsticks.Ridge()}, mk.tasks.LinearLaw(), 5, n_tasks=4)
+    assert table["mean"]["ridge"] == pytest.approx(plain["mean"]["ridge"] / 0.09)
+
+
+def test_a_loss_may_look_at_other_places_also_when_all_tasks_are_judged_at_once() -> None:
+    def at_the_origin(predict, data):  # type: ignore[no-untyped-def]
+        return (predict(0 * data.x) ** 2).mean()
+
+    scratch = mk.yardsticks.FromScratch(mk.models.MLP(1, 1, hidden=(4,)).double(), steps=3)
+
+    class OneByOne:
+        def adapt(self, x, y):  # type: ignore[no-untyped-def]
+            return scratch.adapt(x, y)
+
+    table = mk.compare(
+        {"together": scratch, "one by one": OneByOne()},
+        mk.tasks.LinearLaw(),
+        5,
+        n_tasks=3,
+        loss=at_the_origin,
+    )
+    assert table["mean"]["together"] == pytest.approx(table["mean"]["one by one"], rel=1e-12)
+
+
+def test_tuning_and_testing_use_different_tasks_by_default() -> None:
+    learner = mk.MAML(mk.models.MLP(1, 1, hidden=()).double())
+    tuned = mk.tune(learner, mk.tasks.LinearLaw(), 3, inner_lr=(0.1,), n_tasks=20)
+    tested = mk.evaluate(learner, mk.tasks.LinearLaw(), 3, n_tasks=20)
+    assert not set(tuned.physics["slope"].tolist()) & set(tested.physics["slope"].tolist())
+
+
+def test_a_float32_module_with_adapt_alone_is_a_learner() -> None:
+    class Constant(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.level = torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float32))
+
+        def adapt(self, x, y):  # type: ignore[no-untyped-def]
+            assert x.dtype == torch.float32
+            return lambda x_new: self.level.expand(len(x_new), 1)
+
+    curve = mk.evaluate(Constant(), mk.tasks.LinearLaw(), 3, n_tasks=5)
+    assert curve.losses.shape == (5, 1)

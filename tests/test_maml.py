@@ -589,3 +589,45 @@ def test_compiled_gradients_equal_eager_ones() -> None:
     eager = gradients_of(learner, batch)
     compiled = gradients_of(learner, batch, compile=True, chunk_size=2)
     torch.testing.assert_close(compiled, eager, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("adapt", ["all", "head"])
+def test_first_order_drops_every_second_derivative_also_those_of_the_body(adapt: str) -> None:
+    family, model = mk.tasks.Sinusoid(), mk.models.MLP(1, 1, hidden=(5, 5)).double()
+    generator = torch.Generator().manual_seed(3)
+    batch = family.sample(3, 6, generator=generator, dtype=torch.float64)
+    learner = mk.FOMAML(model, inner_lr=0.1, inner_steps=2, adapt=adapt)
+    learner.query_losses(batch).sum().backward()
+
+    expected = {name: torch.zeros_like(w) for name, w in model.named_parameters()}
+    for i in range(3):
+        start = {n: w.detach().clone().requires_grad_() for n, w in model.named_parameters()}
+        theta = dict(start)
+        for _ in range(2):
+            loss = mk.losses.mse(
+                lambda x, w=theta: torch.func.functional_call(model, w, (x,)),
+                mk.Data(batch.support.x[i], batch.support.y[i]),
+            )
+            slopes = torch.autograd.grad(loss, [theta[n] for n in learner.adapted])
+            moved = zip(learner.adapted, slopes, strict=True)
+            theta |= {n: theta[n] - 0.1 * slope for n, slope in moved}  # slope is a constant
+        loss = mk.losses.mse(
+            lambda x, w=theta: torch.func.functional_call(model, w, (x,)),
+            mk.Data(batch.query.x[i], batch.query.y[i]),
+        )
+        for n, g in zip(start, torch.autograd.grad(loss, list(start.values())), strict=True):
+            expected[n] += g
+    for name, w in learner.model.named_parameters():
+        torch.testing.assert_close(w.grad, expected[name], rtol=1e-10, atol=1e-12)
+
+
+def test_adapting_zero_steps_gives_a_snapshot_that_training_does_not_change() -> None:
+    learner = mk.MAML(mk.models.MLP(1, 1, hidden=(4,)).double())
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    predict = learner.adapt(x, x, steps=0)
+    before = predict(x)
+    assert not before.requires_grad
+    with torch.no_grad():
+        for w in learner.parameters():
+            w.add_(1.0)
+    assert torch.equal(predict(x), before)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import killed_training
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -586,3 +587,68 @@ def test_history_survives_json(tmp_path) -> None:
     path = tmp_path / "a" / "history.json"
     history.save(path)
     assert mk.History.load(path) == history
+
+
+def test_numpy_numbers_leave_a_checkpoint_that_can_be_resumed(tmp_path: Path) -> None:
+    settings = {
+        "shots": np.int64(3),
+        "meta_batch": np.int64(4),
+        "outer_lr": np.logspace(-3, -2, 2)[0],
+        "checkpoint": tmp_path / "run.pt",
+        "progress": False,
+    }
+    learner = mk.MAML(mk.models.MLP(1, 1, hidden=(4,)), inner_lr=np.float64(0.01))
+    mk.meta_train(learner, mk.tasks.Sinusoid(), iterations=np.int64(2), **settings)
+    history = mk.meta_train(learner, mk.tasks.Sinusoid(), iterations=4, **settings)
+    assert len(history.outer_loss) == 4
+    history.save(tmp_path / "history.json")
+    assert mk.History.load(tmp_path / "history.json") == history
+
+
+def test_a_learner_with_query_losses_alone_can_be_trained() -> None:
+    class Prior(torch.nn.Module):
+        """Shrinks the mean of the support towards a learned level."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.level = torch.nn.Parameter(torch.zeros(()))
+
+        def query_losses(self, batch, steps=None):  # type: ignore[no-untyped-def]
+            guess = 0.5 * (self.level + batch.support.y.mean(1, keepdim=True))
+            return ((batch.query.y - guess) ** 2).mean((1, 2))
+
+    learner, family = Prior(), mk.tasks.LinearLaw(slope=(0.0, 0.1), intercept=(3.0, 0.1))
+    settings = {"shots": 3, "iterations": 200, "outer_lr": 0.1, "progress": False}
+    history = mk.meta_train(learner, family, **settings)
+    assert learner.level.item() == pytest.approx(3.0, abs=0.2)
+    assert history.support_loss[-1] == []
+    with pytest.raises(mk.MamlkitError, match="only query_losses"):
+        mk.meta_train(learner, family, compile=True, **settings)
+
+
+def test_load_learner_takes_the_best_of_a_checkpoint_with_validation(tmp_path: Path) -> None:
+    family, path = mk.tasks.Sinusoid(), tmp_path / "run.pt"
+    learner = mk.MAML(mk.models.MLP(1, 1, hidden=(8,)))
+    mk.meta_train(
+        learner,
+        family,
+        5,
+        iterations=30,
+        outer_lr=0.3,  # restless, so that the best is not the last
+        validation=family,
+        validate_every=3,
+        checkpoint=path,
+        progress=False,
+    )
+    other = mk.MAML(mk.models.MLP(1, 1, hidden=(8,), seed=1))
+    mk.load_learner(other, path)
+    for a, b in zip(learner.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_load_learner_refuses_other_settings_of_the_inner_loop(tmp_path: Path) -> None:
+    model = mk.models.MLP(1, 1, hidden=(4,))
+    mk.save_learner(mk.MAML(model, inner_lr=0.05), tmp_path / "a.pt")
+    other = mk.MAML(model, inner_lr=0.5, inner_steps=3)
+    with pytest.raises(mk.MamlkitError, match=r"inner_lr=0\.05.*inner_lr=0\.5"):
+        mk.load_learner(other, tmp_path / "a.pt")

@@ -96,7 +96,10 @@ def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
         )
     if y is None:
         return type(x)(*(as_tensor(f, v, like) for f, v in zip(x._fields, x, strict=True)))
-    data = Data(as_points("x", x, like), as_points("y", y, like))
+    x, y = as_points("x", x, like), as_points("y", y, like)
+    if not x.is_floating_point():  # whole numbers typed by hand; only y may be labels
+        x = x.to(next(iter(like.values())).dtype if like else torch.get_default_dtype())
+    data = Data(x, y)
     if len(data.x) != len(data.y):
         raise MamlkitError(
             f"x has {len(data.x)} points and y has {len(data.y)}; they must be pairs."

@@ -44,8 +44,9 @@ def inner_loop(
     """
     path, losses = [theta], []
     for _ in range(steps):
-        at = {name: w.detach() for name, w in theta.items()} if first_order else theta
-        gradient, value = grad_and_value(loss)(at)  # grad L_S(theta_k), L_S(theta_k)
+        gradient, value = grad_and_value(loss)(theta)  # grad L_S(theta_k), L_S(theta_k)
+        if first_order:
+            gradient = {name: g.detach() for name, g in gradient.items()}
         theta = descend(theta, alpha, gradient)  # theta - alpha * gradient
         path.append(theta)
         losses.append(value)
@@ -93,7 +94,8 @@ class MAML(nn.Module):
         check_model(model)
         check_settings(inner_lr, inner_steps, learn_lr, positive_lr, step_weights)
         self.model = copy.deepcopy(model)
-        self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
+        self.inner_lr, self.inner_steps = float(inner_lr), int(inner_steps)
+        self.first_order = first_order
         self.learn_lr, self.positive_lr, self.loss = learn_lr, positive_lr, loss
         last_only = [0.0] * inner_steps + [1.0]
         self.step_weights = tuple(last_only if step_weights is None else step_weights)

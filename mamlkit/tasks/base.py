@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -59,7 +58,7 @@ def normal(n: int, mean: float, std: float, generator: torch.Generator) -> Tenso
     return mean + std * torch.randn(n, generator=generator, dtype=torch.float64)
 
 
-class Family(ABC):
+class Family:
     """A distribution over tasks. A family of your own needs two methods, :meth:`draw` and
     :meth:`law`::
 
@@ -80,6 +79,10 @@ class Family(ABC):
       the law itself, so a query error is an error against the truth.
     - ``x_label``, ``y_label``: names with units, for pictures.
 
+    A finite family (real systems) gives each member once by ``every(shots, queries, *, generator,
+    dtype, device) -> TaskBatch``, says how many there are in ``n_members`` and restricts itself by
+    ``split(part)``; see :class:`mamlkit.tasks.VapourPressure`.
+
     Numbers are drawn in float64 on the CPU and converted at the end, so the same generator gives
     the same tasks in every type and on every device.
     """
@@ -91,15 +94,15 @@ class Family(ABC):
     x_label: str = "x"
     y_label: str = "y"
 
-    @abstractmethod
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """Draw the physical parameters of ``n_tasks`` tasks: a dict of tensors ``[n_tasks]``."""
+        raise MamlkitError(self._missing("draw(self, n_tasks, generator)"))
 
-    @abstractmethod
     def law(self, x: Tensor, physics: Physics) -> Tensor:
         """Evaluate the law: ``x`` is ``[n_tasks, n, d_in]``, each parameter ``[n_tasks, 1, 1]``;
         returns ``[n_tasks, n, d_out]``.
         """
+        raise MamlkitError(self._missing("law(self, x, physics)"))
 
     def inputs(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
         """Draw where to measure: float64 ``[n_tasks, n, d_in]``, uniform over ``x_range``."""
@@ -119,8 +122,10 @@ class Family(ABC):
     ) -> TaskBatch:
         """Draw tasks, each with ``shots`` support points and ``queries`` others (as many, if None).
 
-        Returns a :class:`TaskBatch` of ``dtype`` (torch's default if None) on ``device``. Without a
-        ``generator`` every call draws anew, and torch's global generator is left alone.
+        Support ``x`` is ``[n_tasks, shots, d_in]`` and ``y [n_tasks, shots, d_out]``, in the units
+        of the law; the query likewise. Returns a :class:`TaskBatch` of ``dtype`` (torch's default
+        if None) on ``device``. Without a ``generator`` every call draws anew, and torch's global
+        generator is left alone.
         """
         n_tasks = count("n_tasks", n_tasks)
         shots = count("shots", shots)
@@ -166,8 +171,18 @@ class Family(ABC):
         return x, self._evaluate(x[None], one)[0]
 
     def __repr__(self) -> str:
-        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        shape = {k: getattr(self, k) for k in ("d_in", "d_out", "x_range", "noise")}
+        plain = {
+            k: v.tolist() if isinstance(v, Tensor) else v
+            for k, v in {**shape, **vars(self)}.items()
+        }
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+
+    def _missing(self, method: str) -> str:
+        return (
+            f"{type(self).__name__} has no {method}; write it, or a sample() of its own if a task "
+            "of yours is more than points of a law."
+        )
 
     def _grid(self, points: int) -> Tensor:
         low, high = interval("x_range", self.x_range)
@@ -192,17 +207,24 @@ class Family(ABC):
 
     def _evaluate(self, x: Tensor, physics: Physics) -> Tensor:
         name, expected = type(self).__name__, (*x.shape[:2], self.d_out)
+        # Copies, so that a law that works in place changes nothing of ours.
+        shaped = {key: value[:, None, None].clone() for key, value in physics.items()}
         try:
-            y = self.law(x, {key: value[:, None, None] for key, value in physics.items()})
+            y = self.law(x.clone(), shaped)
         except KeyError as error:
             raise MamlkitError(
                 f"{name}.law() asks for the parameter {error}, but physics holds {sorted(physics)}."
             ) from error
-        if not isinstance(y, Tensor) or y.shape != expected:
-            given = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        except (TypeError, ValueError, RuntimeError) as error:
             raise MamlkitError(
-                f"{name}.law() returned {given} for x of shape {list(x.shape)}; it must return a "
-                f"tensor [n_tasks, n, d_out] = {list(expected)}. Parameters arrive as "
+                f"{name}.law() failed on x of shape {list(x.shape)}: {error}. It works on tensors: "
+                "use torch.exp and torch.sin, not those of math or numpy."
+            ) from error
+        if not isinstance(y, Tensor) or not y.is_floating_point() or y.shape != expected:
+            given = f"{list(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
+            raise MamlkitError(
+                f"{name}.law() returned {given} for x of shape {list(x.shape)}; it must return "
+                f"real numbers [n_tasks, n, d_out] = {list(expected)}. Parameters arrive as "
                 "[n_tasks, 1, 1], so plain arithmetic with x gives the right shape."
             )
         if not torch.isfinite(y).all():

@@ -71,7 +71,8 @@ class VapourPressure(Family):
     the index into :attr:`names`.
 
     Args:
-        at: measure the support at these T/Tc (one per shot) instead of at random grid points.
+        at: measure the support at this T/Tc, or at these (one per shot), instead of at random grid
+            points.
         noise: relative standard deviation of a measured pressure; 0.01 is one percent.
         split_by: "substance" holds out single substances (76 / 19 / 32), "family" whole chemical
             families (77 / 19 / 31).
@@ -83,7 +84,7 @@ class VapourPressure(Family):
 
     def __init__(
         self,
-        at: Sequence[float] | None = None,
+        at: float | Sequence[float] | None = None,
         noise: float = 0.0,
         split_by: Literal["substance", "family"] = "substance",
     ) -> None:
@@ -92,10 +93,13 @@ class VapourPressure(Family):
             raise MamlkitError(f"split_by must be 'substance' or 'family', not {split_by!r}.")
         if number("noise", noise) >= 1:
             raise MamlkitError(f"noise is relative, such as 0.01 for one percent; got {noise!r}.")
-        self.at = None if at is None else [self._grid_index(t) for t in at]
-        if self.at is not None and len(set(self.at)) != len(self.at):
-            raise MamlkitError(f"at={list(at or ())} names a temperature twice; name each once.")
-        self.relative_noise = noise
+        places = [at] if isinstance(at, int | float) else at
+        self.at = None if places is None else [self._grid_index(float(t)) for t in places]
+        if self.at is not None and (not self.at or len(set(self.at)) != len(self.at)):
+            raise MamlkitError(
+                f"at={at!r} names no temperature, or one twice; name each once, or leave at out to "
+                "measure at random places."
+            )
         self.noise = noise / math.log(10)  # of log10(p), to first order
         self.split_by = split_by
         self.members = torch.arange(len(table.names))
