@@ -66,3 +66,15 @@ def test_picture_names_the_best_and_the_worst_fluid() -> None:
     assert sum(title.startswith("best: ") for title in titles) == 1
     assert sum(title.startswith("worst: ") for title in titles) == 1
     plt.close(figure)
+
+
+def test_an_interrupted_training_gives_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> mk.History:
+        return mk.History(interrupted=True)
+
+    monkeypatch.setattr(quickstart, "meta_train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.run(tmp_path, iterations=100)
+    assert not (tmp_path / "table.csv").exists()

@@ -30,6 +30,19 @@ def test_the_python_example_runs_and_learns():
     assert error["MAML"] < 0.9 * error["ridge"]
 
 
+def test_the_page_on_families_runs_from_top_to_bottom():
+    page = (ROOT / "docs" / "write_a_family.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 4
+    names: dict = {}
+    for block in blocks:
+        shorter = block.replace("iterations=2000", "iterations=20, progress=False")
+        exec(compile(shorter, "write_a_family.md", "exec"), names)
+    assert names["batch"].support.x.shape == (4, 5, 1)
+    places = [names["Pendulums"]().split(p).members.tolist() for p in ("train", "test")]
+    assert not set(places[0]) & set(places[1])
+
+
 def test_the_two_set_up_commands_are_there_to_the_letter():
     assert (
         "\npython -m venv .venv && . .venv/bin/activate && "
