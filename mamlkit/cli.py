@@ -229,7 +229,7 @@ def start_jupyterlab(folder: Path, browser: bool) -> int:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # Without it JupyterLab refuses to start for root, the usual account in a container.
         command.append("--allow-root")
-    if sys.platform == "win32":  # pragma: no cover
+    if sys.platform == "win32":
         return subprocess.call(command, cwd=folder)
     os.chdir(folder)
     sys.stdout.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -287,7 +287,7 @@ def _curve(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None)
     if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
         like = next(learner.parameters())
         moved = convert(batch, like.dtype, like.device)
-        episodes: Episodes = learner.episodes(moved, steps, loss)  # type: ignore[operator]
+        episodes: Episodes = cast(Any, learner).episodes(moved, steps, loss)
         support, query = (t.double().cpu() for t in episodes)
         return Curve(query, support, batch.physics)
     if isinstance(learner, type) or not hasattr(learner, "adapt"):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ def _widths(hidden: Sequence[int]) -> list[int]:
 
 def _empty(kind: type[nn.Module], *sizes: int, **settings: Any) -> nn.Module:
     """A layer without values yet, so that torch's global generator is left alone."""
-    layer: nn.Module = nn.utils.skip_init(kind, *sizes, **settings)  # type: ignore[no-untyped-call]
+    layer: nn.Module = cast(Any, nn.utils.skip_init)(kind, *sizes, **settings)
     return layer
 
 

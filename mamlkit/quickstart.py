@@ -15,6 +15,7 @@ from mamlkit.learners import MAML, MetaSGD
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.tasks import VapourPressure
+from mamlkit.tasks.fluids import Part
 from mamlkit.training import History, meta_train
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def fluids(part: str) -> VapourPressure:
+def fluids(part: Part) -> VapourPressure:
     """The "train", "validation" or "test" fluids, measured once at T/Tc = 0.7."""
-    return VapourPressure(at=(MEASURED_AT,)).split(part)  # type: ignore[arg-type]
+    return VapourPressure(at=(MEASURED_AT,)).split(part)
 
 
 def make_learner(seed: int = 0) -> MAML:
@@ -75,7 +76,7 @@ def classical() -> dict[str, Any]:
     }
 
 
-def table(learners: dict[str, Any], part: str = "test") -> pd.DataFrame:
+def table(learners: dict[str, Any], part: Part = "test") -> pd.DataFrame:
     """RMSE of log10(p/pc) over the fluids of one part, one row a learner, worst first."""
     return compare(learners, fluids(part), 1, loss=rmse).sort_values("mean", ascending=False)
 
@@ -106,7 +107,7 @@ def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     print(f"Done in {time.perf_counter() - start:.0f} s.")
 
 
-def draw_page(learner: MAML, part: str = "test") -> Any:
+def draw_page(learner: MAML, part: Part = "test") -> Any:
     """A page of curves, one panel a fluid, the best and the worst marked; a Figure."""
     from mamlkit import plots
 

@@ -56,7 +56,7 @@ def finn2017(
     *,
     learners: Sequence[str] = LEARNERS,
     seeds: Sequence[int] = SHIPPED_SEEDS,
-    iterations: int = FINN_2017["iterations"],  # type: ignore[assignment]
+    iterations: int = FINN_2017["iterations"],
     compile: bool | None = None,
     progress: bool = True,
 ) -> None:

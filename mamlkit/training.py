@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,7 @@ def meta_train(
             that is not finite; it names the iteration, and the last good checkpoint stands.
     """
     parameters = check_learner(learner)
+    query_losses: Callable[[TaskBatch], Tensor] = cast(Any, learner).query_losses
     for name, whole in {
         "shots": shots,
         "meta_batch": meta_batch,
@@ -172,7 +173,7 @@ def meta_train(
     n_first = min(meta_batch, chunk_size or meta_batch)
     first = family.sample(n_first, shots, queries, generator=fresh_generator(seed), **drawn)
     with torch.no_grad():  # one pass over real tasks: whatever does not fit is said before any work
-        learner.query_losses(first)  # type: ignore[operator]
+        query_losses(first)
     held_out: TaskBatch | None = None
     if validation is not None:
         held_out = draw_tasks(validation, shots, queries, validation_tasks, seed + 10**6, **drawn)
@@ -259,7 +260,7 @@ def meta_train(
             history.seconds.append(time.perf_counter() - clock)
             if held_out is not None and (done % validate_every == 0 or done == iterations):
                 with torch.no_grad():
-                    measured = learner.query_losses(held_out).mean()  # type: ignore[operator]
+                    measured = query_losses(held_out).mean()
                 value = float(measured)
                 # A loss that is not a number never counts as the best.
                 if value < min((v for v in history.validation_loss if v == v), default=math.inf):
@@ -318,7 +319,7 @@ def meta_gradients(
             if (
                 type(learner).forward is nn.Module.forward
             ):  # only query_losses, as the contract asks
-                losses = learner.query_losses(batch)  # type: ignore[operator]
+                losses = cast(Any, learner).query_losses(batch)
                 support = losses.new_empty(len(losses), 0)
             else:
                 losses, support = learner(batch)

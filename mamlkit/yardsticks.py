@@ -99,7 +99,7 @@ class FromScratch:
         optimiser = torch.optim.Adam(weights.values(), lr=self.lr)
         for _ in range(self.steps):
             optimiser.zero_grad()
-            vmap(task_loss)(weights, support).sum().backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(vmap(task_loss)(weights, support).sum())
             optimiser.step()
         return {name: w.detach() for name, w in weights.items()}
 

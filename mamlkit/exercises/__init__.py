@@ -5,8 +5,9 @@ correct answer, or a hint.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
-def close(answer: object, expected: float, rtol: float = 0.01) -> bool:
+def close(answer: Any, expected: float, rtol: float = 0.01) -> bool:
     """Is ``answer`` a number within ``rtol`` of ``expected``?"""
-    return math.isclose(float(answer), expected, rel_tol=rtol, abs_tol=1e-12)  # type: ignore[arg-type]
+    return math.isclose(float(answer), expected, rel_tol=rtol, abs_tol=1e-12)

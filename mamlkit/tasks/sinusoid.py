@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from mamlkit.tasks.base import Family, Physics, interval, number, uniform
 #: The training protocol of Finn et al. 2017 (section 5.1 and the authors' code), as keywords of
 #: :func:`mamlkit.meta_train`. The learner: ``MLP(1, 1, hidden=(40, 40), activation="relu")``,
 #: ``inner_lr=0.01``, ``inner_steps=1``; tested on 600 tasks with 0..10 steps.
-FINN_2017 = {"shots": 10, "meta_batch": 25, "iterations": 70_000, "outer_lr": 1e-3}
+FINN_2017: dict[str, Any] = {"shots": 10, "meta_batch": 25, "iterations": 70_000, "outer_lr": 1e-3}
 
 
 class Sinusoid(Family):
