@@ -30,7 +30,7 @@ _MAKERS: dict[str, Callable[..., MAML]] = {
     "pooled": Pooled,
 }
 LEARNERS = tuple(_MAKERS)
-SHIPPED_SEEDS = (0,)
+SHIPPED_SEEDS = (0, 1, 2, 3, 4)
 
 
 def finn2017_learner(name: str, seed: int = 0) -> MAML:
@@ -64,7 +64,8 @@ def finn2017(
 
     The protocol is :data:`mamlkit.tasks.sinusoid.FINN_2017`: 10 shots, 25 tasks, Adam at 1e-3,
     70,000 iterations. The start is torch's default, not the truncated normal of the authors' code.
-    A run that is cut short resumes from ``out/checkpoints``.
+    A run that is cut short resumes from ``out/checkpoints``. One seed of all five learners took
+    about 8 minutes on one core, compiled; the default of all shipped seeds takes under an hour.
 
     Args:
         out: a folder; learner ``name`` with seed ``s`` goes to ``out/finn2017-name-s.pt``, with its
