@@ -75,6 +75,6 @@ def check(book: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    faults = check(Path(sys.argv[1]))
+    faults = check(Path(sys.argv[1]).resolve())
     print("\n".join(faults))
     sys.exit(bool(faults))

@@ -206,7 +206,7 @@ def meta_train(
             optimiser.load_state_dict(saved["optimiser"])
             generator.set_state(saved["generator"])
             history = _unpack(saved["history"], history.settings)
-            best, done = saved["best"], count("iteration", saved["iteration"])
+            best, done = dict(saved["best"]), count("iteration", saved["iteration"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise MamlkitError(
                 f"{checkpoint} is a damaged checkpoint: a part of it is missing or not what it "

@@ -55,6 +55,13 @@ def own_family(draw: Any = None, law: Any = None, **attributes: Any) -> mk.tasks
     return family
 
 
+class Listing:
+    """A learner whose prediction is no tensor."""
+
+    def adapt(self, x, y):
+        return lambda x_new: x_new.tolist()
+
+
 def labelled(y: torch.Tensor, loss: Any = mk.losses.cross_entropy) -> Callable[[], Any]:
     """Adapting a classifier of three ways to the points X with these labels."""
     return lambda: mk.MAML(model(1, 3), loss=loss).adapt(X, y)
@@ -310,6 +317,19 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "fluids: shots": (lambda: FLUIDS.sample(2, 50, 1), ["shots=50", "39", "fewer"]),
     "fluids: queries": (lambda: FLUIDS.every(30, 10), ["shots=30", "queries=10", "40", "39"]),
     "fluids: curves": (lambda: FLUIDS.split("test").curves(99), ["99", "32 fluids"]),
+    "fluids: more tasks than fluids": (
+        lambda: mk.compare({"zero": ys.Zero()}, FLUIDS.split("test"), 1, n_tasks=600),
+        ["n_tasks=600", "32 members", "leave out n_tasks"],
+    ),
+    "family: no draw": (lambda: mk.Family().sample(2, 2), ["no draw(", "write it"]),
+    "family: no law": (
+        lambda: mk.Family().law(torch.zeros(1, 1, 1), {}),
+        ["no law(", "write it", "sample()"],
+    ),
+    "family: math instead of torch": (
+        lambda: own_family(law=lambda x, p: math.exp(x)).sample(3, 2),
+        ["Own.law() failed", "torch.exp"],
+    ),
     # --- training
     "train: learner": (lambda: train(nn.Linear(1, 1)), ["query_losses", "mk.MAML", "Linear"]),
     "train: frozen": (
@@ -399,6 +419,32 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "LeeKesler: nan": (
         lambda: ys.LeeKesler().adapt(X * math.nan, Y, physics={"acentric_factor": X[0, 0]}),
         ["x holds 4", "not finite"],
+    ),
+    "Zero: labels": (
+        lambda: ys.Zero().adapt(X, torch.tensor([0, 1, 0, 1])),
+        ["labels y [4]", "Zero(d_out=ways)"],
+    ),
+    "Ridge: labels": (
+        lambda: ys.Ridge().adapt(X, torch.tensor([0, 1, 0, 1])),
+        ["[4]", "numbers [n, d_out]"],
+    ),
+    "Bayes: two outputs": (
+        lambda: ys.Bayes([0.0, 0.0], torch.eye(2), 0.1).adapt(X, torch.cat([Y, Y], 1)),
+        ["one output", "[4, 2]"],
+    ),
+    "Bayes: fit to two outputs": (
+        lambda: ys.Bayes.fit(own_family(d_out=2)),
+        ["one output", "d_out=2"],
+    ),
+    "GaussianProcess: two outputs": (
+        lambda: ys.GaussianProcess.fit(
+            own_family(d_out=2, law=lambda x, p: torch.cat([x, x], -1) * p["k"]), 5
+        ),
+        ["one output", "d_out=2"],
+    ),
+    "evaluate: prediction of another kind": (
+        lambda: mk.evaluate(Listing(), FAMILY, 2, n_tasks=2),
+        ["Listing", "list", "torch.Tensor"],
     ),
     "FromScratch: model": (lambda: ys.FromScratch(len), ["torch.nn.Module", "builtin"]),
     "FromScratch: lr": (lambda: ys.FromScratch(model(), lr=0), ["lr", "> 0", "0"]),

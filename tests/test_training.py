@@ -424,6 +424,25 @@ def test_a_checkpoint_with_parts_missing(tmp_path, content) -> None:
     assert_refused(path, "is not a mamlkit checkpoint")
 
 
+@pytest.mark.parametrize("part", ["optimiser", "generator", "history", "best", "iteration"])
+@pytest.mark.parametrize("how", ["missing", "of another kind"])
+def test_a_checkpoint_with_a_damaged_part_changes_nothing(tmp_path, part, how) -> None:
+    path = tmp_path / "run.pt"
+    settings = {"shots": 3, "checkpoint": path, "progress": False}
+    mk.meta_train(mk.MAML(mk.models.MLP(1, 1, (4,))), mk.tasks.Sinusoid(), iterations=2, **settings)
+    saved = torch.load(path, weights_only=True)
+    if how == "missing":
+        del saved[part]
+    else:
+        saved[part] = "nonsense"
+    torch.save(saved, path)
+    learner = mk.MAML(mk.models.MLP(1, 1, (4,), seed=5))
+    before = copy.deepcopy(learner.state_dict())
+    with pytest.raises(mk.MamlkitError, match=r"damaged|nothing to resume"):
+        mk.meta_train(learner, mk.tasks.Sinusoid(), iterations=4, **settings)
+    assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())
+
+
 class Trap:
     """Unpickling this writes a file."""
 
