@@ -16,7 +16,6 @@ from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
 
 from mamlkit.checkpoints import (
     atomically,
@@ -25,6 +24,7 @@ from mamlkit.checkpoints import (
     write_atomically,
 )
 from mamlkit.errors import MamlkitError
+from mamlkit.gradients import meta_gradients
 from mamlkit.tasks.base import Family, TaskBatch, count, fresh_generator, number
 
 Schedule = Literal["constant", "cosine"]
@@ -293,63 +293,6 @@ def draw_tasks(
         batch: TaskBatch = family.every(shots, queries, generator=generator, **drawn)
         return batch
     return family.sample(n_tasks or 600, shots, queries, generator=generator, **drawn)
-
-
-def meta_gradients(
-    learner: nn.Module,
-    parameters: dict[str, Tensor],
-    chunk_size: int | None = None,
-    compile: bool = False,
-) -> Callable[[TaskBatch], tuple[float, list[float]]]:
-    """A function of a batch that leaves the meta-gradient in ``.grad`` and returns the mean query
-    loss and the mean support losses ``[inner_steps + 1]``.
-    """
-
-    def whole(weights: dict[str, Tensor], batch: TaskBatch) -> Any:
-        def objective(weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            losses, support = functional_call(learner, weights, (batch,))
-            return losses.mean(), support.mean(0)
-
-        return grad_and_value(objective, has_aux=True)(weights)
-
-    compiled = torch.compile(whole, fullgraph=True, dynamic=False) if compile else None
-
-    def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
-        if compiled is None:
-            if (
-                type(learner).forward is nn.Module.forward
-            ):  # only query_losses, as the contract asks
-                losses = cast(Any, learner).query_losses(batch)
-                support = losses.new_empty(len(losses), 0)
-            else:
-                losses, support = learner(batch)
-            (share * losses.mean()).backward()
-            return losses.detach().mean(), support.mean(0)
-        grads, (loss, support) = compiled(
-            {name: p.detach() for name, p in parameters.items()}, batch
-        )
-        for name, p in parameters.items():
-            p.grad = share * grads[name] if p.grad is None else p.grad + share * grads[name]
-        return loss, support
-
-    def gradients(batch: TaskBatch) -> tuple[float, list[float]]:
-        for p in parameters.values():
-            p.grad = None
-        n_tasks = len(batch.support[0])
-        size = chunk_size or n_tasks
-        loss: Tensor | float = 0.0
-        support: Tensor | float = 0.0
-        for start in range(0, n_tasks, size):
-            chunk = batch
-            if size < n_tasks:
-                chunk = torch.utils._pytree.tree_map(lambda t, s=start: t[s : s + size], batch)
-            share = len(chunk.support[0]) / n_tasks
-            chunk_loss, chunk_support = one_chunk(chunk, share)
-            loss, support = loss + share * chunk_loss, support + share * chunk_support
-        assert isinstance(support, Tensor)
-        return float(loss), support.tolist()
-
-    return gradients
 
 
 def _described(thing: object) -> str:

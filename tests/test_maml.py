@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mamlkit as mk
+from mamlkit.gradients import meta_gradients
 from mamlkit.learners import inner_loop
-from mamlkit.training import meta_gradients
 
 F64 = torch.float64
 Weights = dict[str, Tensor]

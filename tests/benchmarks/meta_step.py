@@ -27,8 +27,8 @@ import torchopt
 from torch import Tensor, nn
 
 import mamlkit as mk
+from mamlkit.gradients import meta_gradients
 from mamlkit.tasks import Sinusoid
-from mamlkit.training import meta_gradients
 
 TASKS, SHOTS, INNER_LR = 25, 10, 0.01
 Step = Callable[[mk.TaskBatch], list[Tensor]]
