@@ -18,7 +18,7 @@ from mamlkit.evaluation import (
     tune,
     zero_step_gap,
 )
-from mamlkit.learners import ANIL, FOMAML, MAML, MetaSGD
+from mamlkit.learners import ANIL, CAVIA, FOMAML, MAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.tasks import Data, Family, TaskBatch
 from mamlkit.training import History, meta_train
 
@@ -28,12 +28,15 @@ if _TYPE_CHECKING:
 __version__ = _version("mamlkit")
 __all__ = [
     "ANIL",
+    "CAVIA",
     "FOMAML",
     "MAML",
+    "CoDA",
     "Curve",
     "Data",
     "Family",
     "History",
+    "MAMLPlusPlus",
     "MamlkitError",
     "MetaSGD",
     "TaskBatch",

@@ -4,16 +4,19 @@ as well, as long as it has no BatchNorm running statistics and no Dropout.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import count, fresh_generator, interval
 
+Feed = Literal["concatenate", "modulate"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -53,6 +56,11 @@ def _initialise(layer: nn.Module, generator: torch.Generator) -> None:
             parameter.copy_(bound * (2 * u - 1))
 
 
+def _zero_context(length: int) -> nn.Parameter:
+    """A start that stays zero: adapted by the inner loop, not trained by the outer one."""
+    return nn.Parameter(torch.zeros(length), requires_grad=False)
+
+
 class MLP(nn.Module):
     """A fully connected network, ``[..., d_in] -> [..., d_out]``, linear in its last layer.
 
@@ -63,6 +71,12 @@ class MLP(nn.Module):
         x_range: the interval of the inputs, mapped to [-1, 1] before the first layer; constants,
             not statistics that drift. None leaves inputs as they are.
         seed: fixes the random start.
+        context: length of a context vector, the parameter ``context``: zero, and never trained by
+            the outer loop. ``adapt="context"`` adapts it and leaves the weights alone (CAVIA,
+            Zintgraf et al. 2019, arXiv:1810.03642).
+        feed: how the context enters: "concatenate" puts it beside x; "modulate" scales and shifts
+            the hidden units before the activation, linearly in the context (Perez et al. 2018,
+            arXiv:1709.07871).
     """
 
     offset: Tensor
@@ -76,9 +90,19 @@ class MLP(nn.Module):
         activation: str = "tanh",
         x_range: tuple[float, float] | None = None,
         seed: int = 0,
+        context: int = 0,
+        feed: Feed = "concatenate",
     ) -> None:
         super().__init__()
         sizes = [count("d_in", d_in), *_widths(hidden), count("d_out", d_out)]
+        context = count("context", context, least=0)
+        if feed not in ("concatenate", "modulate"):
+            raise MamlkitError(f"feed={feed!r} is not known; use 'concatenate' or 'modulate'.")
+        self.concatenated = context > 0 and feed == "concatenate"
+        self.modulated = context > 0 and feed == "modulate"
+        if self.modulated and len(sizes) == 2:
+            raise MamlkitError("feed='modulate' acts on hidden units; give hidden a width.")
+        sizes[0] += context if self.concatenated else 0
         low, high = (-1.0, 1.0) if x_range is None else interval("x_range", x_range)
         self.activation = _activation(activation)
         self.layers = nn.ModuleList(_empty(nn.Linear, m, n) for m, n in pairwise(sizes))
@@ -87,6 +111,12 @@ class MLP(nn.Module):
         generator = fresh_generator(seed)
         for layer in self.layers:
             _initialise(layer, generator)
+        if context:
+            self.context = _zero_context(context)
+        if self.modulated:
+            self.pair_widths = [2 * width for width in sizes[1:-1]]  # a scale and a shift each
+            self.modulation = _empty(nn.Linear, context, sum(self.pair_widths), bias=False)
+            _initialise(self.modulation, generator)
 
     def extra_repr(self) -> str:
         """The activation and the interval of the inputs, for printing."""
@@ -96,10 +126,51 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[..., d_in] -> [..., d_out]``."""
         x = (x - self.offset) / self.scale
+        if self.concatenated:
+            x = torch.cat([x, self.context.expand(*x.shape[:-1], -1)], dim=-1)
         *hidden, head = self.layers
-        for layer in hidden:
-            x = self.activation(layer(x))
+        if self.modulated:
+            pairs = self.modulation(self.context).split(self.pair_widths)
+        for i, layer in enumerate(hidden):
+            x = layer(x)
+            if self.modulated:
+                scale, shift = pairs[i].chunk(2)
+                x = x * (1 + scale) + shift
+            x = self.activation(x)
         y: Tensor = head(x)
+        return y
+
+
+class LowRank(nn.Module):
+    """Any model with a context that moves all its weights along a few directions:
+    weights = shared + sum_j context_j * direction_j (CoDA, Kirchmeyer et al. 2022,
+    arXiv:2202.01889, eq. 5). ``adapt="context"`` adapts the context from zero.
+
+    Args:
+        model: any module; copied.
+        context: length of the context, the rank of the change of weights.
+        seed: fixes the random directions.
+    """
+
+    def __init__(self, model: nn.Module, context: int = 2, seed: int = 0) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self.context = _zero_context(count("context", context))
+        self.names = [name for name, _ in self.model.named_parameters()]
+        generator = fresh_generator(seed)
+        self.directions = nn.ParameterList()
+        for weight in self.model.parameters():  # as large as torch's own start of a layer
+            bound = max(weight[0].numel() if weight.ndim > 1 else len(weight), 1) ** -0.5
+            u = torch.rand(*weight.shape, context, generator=generator, dtype=torch.float64)
+            self.directions.append((bound * (2 * u - 1)).to(weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., d_in] -> [..., d_out]``, as the model."""
+        weights = {
+            name: self.model.get_parameter(name) + direction @ self.context
+            for name, direction in zip(self.names, self.directions, strict=True)
+        }
+        y: Tensor = functional_call(self.model, weights, (x,))
         return y
 
 

@@ -37,19 +37,19 @@ class Episodes(NamedTuple):
 
 
 class Adapted:
-    """A model adapted to one task: call it on ``x [m, d_in]`` to get ``[m, d_out]``.
+    """A learner adapted to one task: call it on ``x [m, d_in]`` to get ``[m, d_out]``.
 
     Attributes:
         losses: support loss before and after each inner step, ``[steps + 1]``.
         weights: all weights after adaptation, by name.
     """
 
-    def __init__(self, model: nn.Module, weights: Weights, losses: Tensor) -> None:
-        self._model, self.weights, self.losses = model, weights, losses
+    def __init__(self, predict: Predict, weights: Weights, losses: Tensor, model: str) -> None:
+        self._predict, self._model, self.weights, self.losses = predict, model, weights, losses
 
     def __call__(self, x: Tensor) -> Tensor:
         """Predict: ``[m, d_in] -> [m, d_out]``."""
-        return run_model(self._model, self.weights, as_points("x", x, self.weights))
+        return run(self._predict, as_points("x", x, self.weights), self._model)
 
 
 def as_tensor(name: str, value: Any, like: Weights | None = None) -> Tensor:
@@ -109,14 +109,18 @@ def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
 
 def run_model(model: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """``model(x)`` with the given weights; a size that does not fit is said in plain words."""
+    return run(lambda x: functional_call(model, weights, (x,)), x, type(model).__name__)
+
+
+def run(predict: Predict, x: Tensor, model: str) -> Tensor:
+    """``predict(x)``; a size that does not fit is said in plain words."""
     try:
-        y: Tensor = functional_call(model, weights, (x,))
+        return predict(x)
     except (RuntimeError, IndexError) as error:
         raise MamlkitError(
-            f"the model ({type(model).__name__}) cannot take x of shape {list(x.shape)}: {error}. "
+            f"the model ({model}) cannot take x of shape {list(x.shape)}: {error}. "
             "Check that the model's input size is the family's d_in."
         ) from error
-    return y
 
 
 def check_model(model: Any) -> None:
@@ -181,6 +185,11 @@ def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
         module = names[-1].rpartition(".")[0]
         return tuple(n for n in names if n.rpartition(".")[0] == module)
     patterns = [adapt] if isinstance(adapt, str) else list(adapt)
+    if adapt == "context" and "context" not in names:
+        raise MamlkitError(
+            f"adapt='context' needs a parameter called context, but the model has {names}. "
+            "Use mk.models.MLP(..., context=2) or mk.models.LowRank(model, context=2)."
+        )
     for pattern in patterns or [""]:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise MamlkitError(
@@ -200,13 +209,18 @@ def check_settings(
     """Refuse settings that cannot work, in plain words."""
     number("inner_lr", inner_lr)
     count("inner_steps", inner_steps, least=0)
-    if learn_lr not in (None, "tensor", "element", "matrix"):
+    if learn_lr not in (None, "tensor", "step", "element", "matrix"):
         raise MamlkitError(
-            f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'element' or 'matrix'."
+            f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'step', 'element' or "
+            "'matrix'."
+        )
+    if learn_lr == "step" and inner_steps == 0:
+        raise MamlkitError(
+            "learn_lr='step' learns a rate for each inner step; use inner_steps >= 1."
         )
     if positive_lr and (learn_lr in (None, "matrix") or inner_lr == 0):
         raise MamlkitError(
-            "positive_lr=True needs learn_lr='tensor' or 'element' and inner_lr > 0, but "
+            "positive_lr=True needs learn_lr='tensor', 'step' or 'element' and inner_lr > 0, but "
             f"learn_lr={learn_lr!r} and inner_lr={inner_lr!r} were given."
         )
     if step_weights is None:
@@ -217,4 +231,13 @@ def check_settings(
         raise MamlkitError(
             f"step_weights={weights} must hold inner_steps + 1 = {inner_steps + 1} finite "
             "numbers, one for the query loss after each of 0 .. inner_steps steps, not all zero."
+        )
+
+
+def check_penalty(penalty: float, learn_penalty: bool) -> None:
+    """Refuse a penalty that cannot work, in plain words."""
+    if learn_penalty and number("penalty", penalty) == 0:
+        raise MamlkitError(
+            "learn_penalty=True learns the logarithm of the penalty, which needs a start above 0; "
+            "use for example penalty=0.1."
         )

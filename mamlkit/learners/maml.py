@@ -6,48 +6,43 @@ and on which loss.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, grad_and_value
 
-from mamlkit.learners.base import (
-    Adapted,
-    Episodes,
-    Weights,
-    as_data,
-    check_batch,
-    check_model,
-    check_settings,
-    run_model,
-    select,
-)
+from mamlkit.learners.base import Weights, check_penalty, check_settings, select
+from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.rules import Rule, chain, check_rule, plain, pull
 from mamlkit.learners.steps import LearnedLR, descend, initial_rates
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import TaskBatch, count
+from mamlkit.tasks.base import TaskBatch, count, number
 
 
 def inner_loop(
     loss: Callable[[Weights], Tensor],
     theta: Weights,
-    alpha: Weights | Tensor,
+    alpha: Sequence[Weights | Tensor],
     steps: int,
     first_order: bool = False,
+    rule: Rule = plain,
 ) -> tuple[list[Weights], Tensor]:
-    """theta_{k+1} = theta_k - alpha * grad L_S(theta_k), for k = 0 .. steps - 1.
+    """theta_{k+1} = theta_k - alpha_k * grad L_S(theta_k), for k = 0 .. steps - 1.
 
-    Returns theta_0 .. theta_steps and the support losses there, ``[steps + 1]``, as plain records.
-    First order takes the gradient for a constant, which drops the Hessian from the meta-gradient.
+    ``alpha`` holds the step sizes of each step; its last entry serves all later steps. A ``rule``
+    makes another direction of the gradient. Returns theta_0 .. theta_steps and the support losses
+    there, ``[steps + 1]``, as plain records. First order takes the gradient for a constant, which
+    drops the Hessian from the meta-gradient.
     """
-    path, losses = [theta], []
-    for _ in range(steps):
+    path, losses, state = [theta], [], rule.init(theta)
+    for k in range(steps):
         gradient, value = grad_and_value(loss)(theta)  # grad L_S(theta_k), L_S(theta_k)
         if first_order:
             gradient = {name: g.detach() for name, g in gradient.items()}
-        theta = descend(theta, alpha, gradient)  # theta - alpha * gradient
+        direction, state = rule.update(gradient, state, theta)
+        theta = descend(theta, alpha[min(k, len(alpha) - 1)], direction)  # theta - alpha * gradient
         path.append(theta)
         losses.append(value)
     with torch.no_grad():
@@ -55,7 +50,7 @@ def inner_loop(
     return path, torch.stack(losses).detach()
 
 
-class MAML(nn.Module):
+class MAML(MetaLearner):
     """Learn a start from which a few gradient steps on a few points do well on the rest.
 
     Minimises the mean over tasks of L_Q(theta - alpha * grad L_S(theta)) (Finn et al. 2017, eq. 1),
@@ -67,15 +62,29 @@ class MAML(nn.Module):
         inner_lr: alpha; the start value where it is learned.
         inner_steps: number of inner steps in training, and in :meth:`adapt` by default.
         first_order: drop the Hessian term (FOMAML).
-        adapt: what the inner loop moves: "all", "head" (the last layer with weights), a pattern
-            such as "layers.1.*", or a list of names and patterns.
-        learn_lr: learn alpha by the outer loop, one per "tensor", one per "element" (Meta-SGD, Li
-            et al. 2017), or as a "matrix" over all adapted weights (small models). None keeps it.
+        second_order_from: drop the Hessian term in this many outer iterations, then keep it.
+        adapt: what the inner loop moves: "all", "head" (the last layer with weights), "context" (of
+            a model that has one), a pattern such as "layers.1.*", or a list of names and patterns.
+        learn_lr: learn alpha by the outer loop, one per "tensor", one per tensor and inner "step",
+            one per "element" (Meta-SGD, Li et al. 2017), or as a "matrix" over all adapted weights
+            (small models). None keeps it.
         positive_lr: keep learned step sizes positive, by learning their logarithms.
+        rule: what is done to a gradient before the step: ``mk.learners.momentum(0.9)``, ``adam()``,
+            ``clip(1.0)``, or a ``chain`` of them.
+        penalty: strength of a penalty on leaving the start, ``penalty / 2 * |theta - theta_0|^2``,
+            added to the support loss. (Its gradient is zero at the start, so one step ignores it.)
+        learn_penalty: learn the penalty by the outer loop, one per tensor, as logarithms.
         step_weights: weights of the query loss after 0, 1 .. inner_steps steps; by default only
             the last counts. ``[1, 0, .., 0]`` is pooled training: adapted, but not meta-trained.
+        anneal: number of outer iterations in which the weights of the steps go linearly from equal
+            weights after each of 1 .. inner_steps steps to ``step_weights``.
         loss: ``(predict, data) -> scalar``, for support and query.
+
+    Attributes:
+        phase: what training does now: (Hessian dropped for a while, step weights still moving).
     """
+
+    annealed: Tensor
 
     def __init__(
         self,
@@ -84,26 +93,40 @@ class MAML(nn.Module):
         inner_steps: int = 1,
         *,
         first_order: bool = False,
+        second_order_from: int = 0,
         adapt: str | Sequence[str] = "all",
         learn_lr: LearnedLR | None = None,
         positive_lr: bool = False,
+        rule: Rule = plain,
+        penalty: float = 0.0,
+        learn_penalty: bool = False,
         step_weights: Sequence[float] | None = None,
+        anneal: int = 0,
         loss: Loss = mse,
     ) -> None:
-        super().__init__()
-        check_model(model)
+        super().__init__(model, loss)
         check_settings(inner_lr, inner_steps, learn_lr, positive_lr, step_weights)
-        self.model = copy.deepcopy(model)
+        check_penalty(penalty, learn_penalty)
+        check_rule(rule)
         self.inner_lr, self.inner_steps = float(inner_lr), int(inner_steps)
-        self.first_order = first_order
-        self.learn_lr, self.positive_lr, self.loss = learn_lr, positive_lr, loss
+        self.first_order, self.rule, self.penalty = first_order, rule, number("penalty", penalty)
+        self.second_order_from = count("second_order_from", second_order_from, least=0)
+        self.anneal = count("anneal", anneal, least=0)
+        self.learn_lr, self.positive_lr, self.learn_penalty = learn_lr, positive_lr, learn_penalty
         last_only = [0.0] * inner_steps + [1.0]
         self.step_weights = tuple(last_only if step_weights is None else step_weights)
         self.adapted = select(self.model, adapt)
-        self.rates = initial_rates(self.start(), inner_lr, learn_lr, positive_lr)
+        theta = self.start()
+        self.rates = initial_rates(theta, inner_lr, inner_steps, learn_lr, positive_lr)
+        like = next(iter(theta.values())).detach()
+        self.penalties = nn.ParameterList(
+            like.new_tensor(penalty).log() for _ in theta if learn_penalty
+        )
+        self.register_buffer("annealed", like.new_tensor(self.step_weights), persistent=False)
+        self.phase = (False, False)
 
-    def alpha(self) -> Weights | Tensor:
-        """The step sizes: one tensor per adapted name, or the matrix ``[P, P]``."""
+    def alpha(self, step: int = 0) -> Weights | Tensor:
+        """Step sizes of an inner step: one tensor per adapted name, or the matrix ``[P, P]``."""
         if self.learn_lr == "matrix":
             matrix: Tensor = self.rates[0]
             return matrix
@@ -111,6 +134,8 @@ class MAML(nn.Module):
             like = next(self.model.parameters())
             return dict.fromkeys(self.adapted, like.new_tensor(self.inner_lr))
         rates = [r.exp() if self.positive_lr else r for r in self.rates]
+        if self.learn_lr == "step":
+            rates = [r[min(step, len(r) - 1)] for r in rates]
         return dict(zip(self.adapted, rates, strict=True))
 
     def start(self) -> Weights:
@@ -118,79 +143,54 @@ class MAML(nn.Module):
         weights = dict(self.model.named_parameters())
         return {name: weights[name] for name in self.adapted}
 
-    def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
-        """The objective of each task, ``[n_tasks]``, differentiable in the meta-parameters: the
-        query loss after ``steps`` inner steps; if None, weighted by ``step_weights``.
+    def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
+        """The adapted weights of one task, before and after each step, and the support losses."""
+
+        def support_loss(theta: Weights) -> Tensor:
+            return self.loss(self.predictor(theta), support)
+
+        alpha = [self.alpha(k) for k in range(self.inner_steps if self.learn_lr == "step" else 1)]
+        first_order, _ = self.phase
+        rule = self.rule
+        if self.learn_penalty or self.penalty:
+            rule = chain(pull(self._strengths()), rule)
+        return inner_loop(
+            support_loss, self.start(), alpha, steps, self.first_order or first_order, rule
+        )
+
+    def predictor(self, theta: Weights) -> Predict:
+        """The model with the adapted weights ``theta``."""
+        return lambda x: functional_call(self.model, theta, (x,))
+
+    def forward(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
+        """What training descends: the objective ``[n_tasks]`` with the weights of the steps as they
+        are now, and the support losses, ``[n_tasks, steps + 1]``.
         """
-        self._check(batch)
-        losses: Tensor = self(batch, steps)[0]
-        return losses
+        _, annealing = self.phase
+        return self.objective(batch, self.annealed if annealing else self.step_weights)
 
-    def forward(self, batch: TaskBatch, steps: int | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`query_losses`, and the support losses on the way, ``[n_tasks, steps + 1]``."""
-        weights = self.step_weights
-        if steps is not None:
-            weights = (0.0,) * count("steps", steps, least=0) + (1.0,)
-        last = max(k for k, w in enumerate(weights) if w)
-
-        def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
-            path, losses = self._inner_loop(support, last)
-            terms = [
-                w * self.loss(self._predictor(path[k]), query) for k, w in enumerate(weights) if w
-            ]
-            return torch.stack(terms).sum(), losses
-
-        return vmap(one_task)(batch.support, batch.query)
-
-    @torch.no_grad()
-    def episodes(
-        self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
-    ) -> Episodes:
-        """Support and query losses before and after each inner step; ``loss`` judges the query."""
-        self._check(batch)
-        steps, judge = self._steps(steps), loss or self.loss
-
-        def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
-            path, losses = self._inner_loop(support, steps)
-            return losses, torch.stack([judge(self._predictor(theta), query) for theta in path])
-
-        return Episodes(*vmap(one_task)(batch.support, batch.query))
-
-    @torch.no_grad()
-    def adapt(self, x: Any, y: Tensor | None = None, *, steps: int | None = None) -> Adapted:
-        """Adapt to one task: ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple of tensors.
-
-        ``steps`` defaults to ``inner_steps`` and may go beyond it.
-        """
-        weights = {name: w.detach().clone() for name, w in self.model.named_parameters()}
-        support = as_data(x, y, weights)
-        if hasattr(support, "x"):
-            run_model(self.model, weights, support.x)
-        path, losses = self._inner_loop(support, self._steps(steps))
-        adapted = {name: w.detach().clone() for name, w in path[-1].items()}
-        return Adapted(self.model, {**weights, **adapted}, losses)
+    def at_iteration(self, done: int) -> None:
+        """Called by :func:`mamlkit.meta_train` before each outer step: anneals what is annealed."""
+        left = max(0.0, 1 - done / self.anneal) if self.anneal else 0.0
+        if left:
+            equal = [0.0] + [1 / self.inner_steps] * self.inner_steps
+            pairs = zip(equal, self.step_weights, strict=True)
+            mixed = [left * e + (1 - left) * w for e, w in pairs]
+            self.annealed.copy_(self.annealed.new_tensor(mixed))
+        self.phase = (done < self.second_order_from, left > 0)
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""
-        names = ("inner_lr", "inner_steps", "first_order", "learn_lr", "positive_lr")
-        settings = [
-            f"{name}={getattr(self, name)!r}" for name in (*names, "step_weights", "adapted")
-        ]
+        names = ["inner_lr", "inner_steps", "first_order", "learn_lr", "positive_lr"]
+        names += ["step_weights", "adapted"]
+        unusual = {"rule": plain, "penalty": 0.0, "learn_penalty": False}
+        unusual |= {"anneal": 0, "second_order_from": 0}
+        names += [name for name, usual in unusual.items() if getattr(self, name) != usual]
+        settings = [f"{name}={getattr(self, name)!r}" for name in names]
         return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
 
-    def _check(self, batch: TaskBatch) -> None:
-        check_batch(batch, dict(self.model.named_parameters()))
-        if hasattr(batch.support, "x"):
-            run_model(self.model, {}, batch.support.x[0])
-
-    def _steps(self, steps: int | None) -> int:
-        return self.inner_steps if steps is None else count("steps", steps, least=0)
-
-    def _inner_loop(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
-        def support_loss(theta: Weights) -> Tensor:
-            return self.loss(self._predictor(theta), support)
-
-        return inner_loop(support_loss, self.start(), self.alpha(), steps, self.first_order)
-
-    def _predictor(self, theta: Weights) -> Predict:
-        return lambda x: functional_call(self.model, theta, (x,))
+    def _strengths(self) -> Weights:
+        like = next(self.model.parameters())
+        fixed = [like.new_tensor(self.penalty)] * len(self.adapted)
+        learned = [p.exp() for p in self.penalties]
+        return dict(zip(self.adapted, learned or fixed, strict=True))

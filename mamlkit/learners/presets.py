@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from mamlkit.learners.maml import MAML
+from mamlkit.models import LowRank
 
 
 def FOMAML(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any) -> MAML:
@@ -26,3 +27,45 @@ def MetaSGD(
     may turn negative, as in the paper; ``positive_lr=True`` forbids it.
     """
     return MAML(model, inner_lr, inner_steps, **{"learn_lr": "element", **settings})
+
+
+def MAMLPlusPlus(
+    model: nn.Module,
+    inner_lr: float = 0.01,
+    inner_steps: int = 5,
+    *,
+    anneal: int = 1000,
+    second_order_from: int = 1000,
+    **settings: Any,
+) -> MAML:
+    """MAML++ (Antoniou et al. 2019, arXiv:1810.09502): a step size learned per tensor and inner
+    step, the query loss after every step with weights annealed to the last, and first order before
+    second. ``anneal`` and ``second_order_from`` are outer iterations; take a tenth to a third of
+    the whole training. Train it with ``schedule="cosine"``, as the paper does.
+    """
+    ours = {"learn_lr": "step", "anneal": anneal, "second_order_from": second_order_from}
+    return MAML(model, inner_lr, inner_steps, **{**ours, **settings})
+
+
+def CAVIA(model: nn.Module, inner_lr: float = 1.0, inner_steps: int = 1, **settings: Any) -> MAML:
+    """CAVIA (Zintgraf et al. 2019, arXiv:1810.03642): a context vector is adapted from zero, the
+    weights are shared: ``MAML(..., adapt="context")``, with a model that has a context, such as
+    ``mk.models.MLP(1, 1, context=2)``.
+    """
+    return MAML(model, inner_lr, inner_steps, **{"adapt": "context", **settings})
+
+
+def CoDA(
+    model: nn.Module,
+    inner_lr: float = 0.1,
+    inner_steps: int = 1,
+    *,
+    context: int = 2,
+    seed: int = 0,
+    **settings: Any,
+) -> MAML:
+    """As CoDA does (Kirchmeyer et al. 2022, arXiv:2202.01889): weights = shared + a linear map of a
+    small context, which alone is adapted. ``CAVIA(mk.models.LowRank(model, context))``; the paper's
+    penalties on the map and the context are left to you (``penalty``).
+    """
+    return CAVIA(LowRank(model, context, seed), inner_lr, inner_steps, **settings)

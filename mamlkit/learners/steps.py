@@ -1,4 +1,6 @@
-"""Step sizes of the inner loop: one number, one per tensor, one per element, or a matrix."""
+"""Step sizes of the inner loop: one number; or learned per tensor, per tensor and inner step, per
+element, or as a matrix.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,20 @@ from torch import Tensor, nn
 
 from mamlkit.learners.base import Weights
 
-LearnedLR = Literal["tensor", "element", "matrix"]
+LearnedLR = Literal["tensor", "step", "element", "matrix"]
 
 
-def descend(theta: Weights, alpha: Weights | Tensor, gradient: Weights) -> Weights:
-    """theta - alpha * gradient, with one step size per name, or a matrix over all entries."""
+def descend(theta: Weights, alpha: Weights | Tensor, direction: Weights) -> Weights:
+    """theta - alpha * direction, with one step size per name, or a matrix over all entries."""
     if isinstance(alpha, Tensor):  # [P, P], P = number of adapted weights
-        flat = alpha @ torch.cat([g.reshape(-1) for g in gradient.values()])  # [P]
-        parts = torch.split(flat, [g.numel() for g in gradient.values()])
+        flat = alpha @ torch.cat([d.reshape(-1) for d in direction.values()])  # [P]
+        parts = torch.split(flat, [d.numel() for d in direction.values()])
         return {n: w - part.view_as(w) for (n, w), part in zip(theta.items(), parts, strict=True)}
-    return {name: w - alpha[name] * gradient[name] for name, w in theta.items()}
+    return {name: w - alpha[name] * direction[name] for name, w in theta.items()}
 
 
 def initial_rates(
-    theta: Weights, inner_lr: float, learn_lr: LearnedLR | None, positive: bool
+    theta: Weights, inner_lr: float, inner_steps: int, learn_lr: LearnedLR | None, positive: bool
 ) -> nn.ParameterList:
     """Learned step sizes for the weights ``theta``, all ``inner_lr`` at first; none if
     ``learn_lr`` is None. ``positive`` stores logarithms.
@@ -34,6 +36,6 @@ def initial_rates(
         size = sum(w.numel() for w in start)
         rates = [inner_lr * torch.eye(size, dtype=start[0].dtype, device=start[0].device)]
     else:
-        one = torch.ones_like if learn_lr == "element" else lambda w: w.new_ones(())
-        rates = [inner_lr * one(w) for w in start]
+        shapes = {"tensor": (), "step": (inner_steps,)}
+        rates = [inner_lr * w.new_ones(shapes.get(learn_lr, w.shape)) for w in start]
     return nn.ParameterList(r.log() if positive else r for r in rates)
