@@ -8,6 +8,7 @@ from typing import Any as _Any
 from mamlkit import learners, losses, models, tasks, training, yardsticks
 from mamlkit.check import check
 from mamlkit.checkpoints import load_learner, save_learner
+from mamlkit.costs import cost_table
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import (
     Curve,
@@ -42,6 +43,7 @@ __all__ = [
     "TaskBatch",
     "check",
     "compare",
+    "cost_table",
     "error_against_shots",
     "evaluate",
     "learners",

@@ -56,9 +56,10 @@ def _initialise(layer: nn.Module, generator: torch.Generator) -> None:
             parameter.copy_(bound * (2 * u - 1))
 
 
-def _zero_context(length: int) -> nn.Parameter:
+def _zero_context(length: int, like: Tensor | None = None) -> nn.Parameter:
     """A start that stays zero: adapted by the inner loop, not trained by the outer one."""
-    return nn.Parameter(torch.zeros(length), requires_grad=False)
+    zeros = torch.zeros(length) if like is None else like.detach().new_zeros(length)
+    return nn.Parameter(zeros, requires_grad=False)
 
 
 class MLP(nn.Module):
@@ -155,19 +156,22 @@ class LowRank(nn.Module):
     def __init__(self, model: nn.Module, context: int = 2, seed: int = 0) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        self.context = _zero_context(count("context", context))
+        like = next(self.model.parameters())
+        self.context = _zero_context(count("context", context), like)
         self.names = [name for name, _ in self.model.named_parameters()]
         generator = fresh_generator(seed)
         self.directions = nn.ParameterList()
         for weight in self.model.parameters():  # as large as torch's own start of a layer
-            bound = max(weight[0].numel() if weight.ndim > 1 else len(weight), 1) ** -0.5
+            bound = max(weight[0].numel() if weight.ndim > 1 else weight.numel(), 1) ** -0.5
             u = torch.rand(*weight.shape, context, generator=generator, dtype=torch.float64)
             self.directions.append((bound * (2 * u - 1)).to(weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., d_in] -> [..., d_out]``, as the model."""
+        # Not get_parameter, which refuses what functional_call puts in place of a parameter.
+        shared = dict(self.model.named_parameters(remove_duplicate=False))
         weights = {
-            name: self.model.get_parameter(name) + direction @ self.context
+            name: shared[name] + direction @ self.context
             for name, direction in zip(self.names, self.directions, strict=True)
         }
         y: Tensor = functional_call(self.model, weights, (x,))

@@ -87,3 +87,139 @@ def test_seed_fixes_the_start_and_the_global_generator_is_left_alone(build) -> N
 @pytest.mark.parametrize("build", [mk.models.MLP, mk.models.CNN])
 def test_models_tell_their_activation(build) -> None:
     assert "activation=relu" in repr(build(1, 1, activation="relu"))
+
+
+# --- contexts -------------------------------------------------------------------------------------
+
+F64 = torch.float64
+FEEDS = ["concatenate", "modulate"]
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_context_of_zero_changes_nothing(feed, generator) -> None:
+    plain = mk.models.MLP(2, 3, hidden=(4, 5), x_range=(0.0, 2.0), seed=1).double()
+    model = mk.models.MLP(2, 3, (4, 5), x_range=(0.0, 2.0), seed=2, context=2, feed=feed).double()
+    with torch.no_grad():
+        for own, other in zip(model.layers, plain.layers, strict=True):
+            own.weight[:, : other.in_features] = other.weight  # the context's columns come last
+            own.bias.copy_(other.bias)
+    x = torch.rand(3, 6, 2, generator=generator, dtype=F64)
+    torch.testing.assert_close(model(x), plain(x))
+    with torch.no_grad():
+        model.context.fill_(0.5)
+    assert not torch.allclose(model(x), plain(x), rtol=1e-2)
+
+
+def test_a_concatenated_context_by_hand() -> None:
+    model = mk.models.MLP(1, 1, hidden=(1,), x_range=(2.0, 6.0), context=1).double()
+    with torch.no_grad():
+        model.context.fill_(0.7)
+    (w, u), b = model.layers[0].weight.detach()[0].tolist(), float(model.layers[0].bias.detach())
+    v, d = (float(p.detach()) for p in model.layers[1].parameters())
+    y = float(model(torch.tensor([[5.0]], dtype=F64)).detach())  # 5 is scaled to 0.5, 0.7 is not
+    assert y == pytest.approx(v * math.tanh(w * 0.5 + u * 0.7 + b) + d, rel=1e-12)
+
+
+def test_a_modulated_context_by_hand() -> None:
+    """Two hidden layers of one unit: rows of the modulation are scale 1, shift 1, scale 2, ..."""
+    model = mk.models.MLP(1, 1, hidden=(1, 1), context=1, feed="modulate").double()
+    with torch.no_grad():
+        model.context.fill_(0.7)
+    assert model.modulation.weight.shape == (4, 1)
+    s1, t1, s2, t2 = (0.7 * model.modulation.weight.detach()[:, 0]).tolist()
+    (w1, b1), (w2, b2), (w3, b3) = (
+        (float(layer.weight.detach()), float(layer.bias.detach())) for layer in model.layers
+    )
+    h = math.tanh((w1 * 0.4 + b1) * (1 + s1) + t1)
+    h = math.tanh((w2 * h + b2) * (1 + s2) + t2)
+    y = float(model(torch.tensor([[0.4]], dtype=F64)).detach())
+    assert y == pytest.approx(w3 * h + b3, rel=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [(4, 5), ()])
+def test_low_rank_moves_the_weights_along_its_directions(hidden, generator) -> None:
+    """weights = shared + sum_j c_j direction_j, worked out name by name."""
+    shared = mk.models.MLP(2, 3, hidden=hidden, seed=1).double()
+    model = mk.models.LowRank(shared, context=2, seed=2)
+    x = torch.rand(3, 6, 2, generator=generator, dtype=F64)
+    torch.testing.assert_close(model(x), shared(x))
+    with torch.no_grad():
+        model.context.copy_(torch.tensor([0.3, -1.2], dtype=F64))
+    weights = {
+        name: w + 0.3 * d[..., 0] - 1.2 * d[..., 1]
+        for (name, w), d in zip(shared.named_parameters(), model.directions, strict=True)
+    }
+    torch.testing.assert_close(model(x), torch.func.functional_call(shared, weights, (x,)))
+    assert not torch.allclose(model(x), shared(x), rtol=1e-2)
+
+
+def test_low_rank_takes_a_cnn_and_copies_it(generator) -> None:
+    shared = mk.models.CNN(1, 2, hidden=(2, 3)).double()
+    model = mk.models.LowRank(shared, context=3)
+    x = torch.randn(2, 1, 4, 4, generator=generator, dtype=F64)
+    before = model(x)
+    torch.testing.assert_close(before, shared(x))
+    with torch.no_grad():
+        for p in shared.parameters():
+            p.zero_()
+    assert torch.equal(model(x), before)
+
+
+class Slope(torch.nn.Module):
+    """y = theta x, with a parameter that has no axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theta = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.theta * x
+
+
+@pytest.mark.parametrize("shared", [Slope(), mk.models.MLP(1, 1, hidden=(3,))])
+def test_the_shared_weights_of_a_low_rank_model_can_be_replaced(shared) -> None:
+    """By plain tensors, as an inner loop over all weights does."""
+    model = mk.models.LowRank(shared, context=2)
+    x = torch.tensor([[3.0]])
+    doubled = {f"model.{name}": 2 * w.detach() for name, w in shared.named_parameters()}
+    found = torch.func.functional_call(model, {**doubled, "context": torch.zeros(2)}, (x,))
+    twice = {name: 2 * w.detach() for name, w in shared.named_parameters()}
+    torch.testing.assert_close(found, torch.func.functional_call(shared, twice, (x,)))
+
+
+CONTEXTS = {
+    "concatenate": lambda seed: mk.models.MLP(2, 1, seed=seed, context=3),
+    "modulate": lambda seed: mk.models.MLP(2, 1, seed=seed, context=3, feed="modulate"),
+    "low rank": lambda seed: mk.models.LowRank(mk.models.MLP(2, 1), context=3, seed=seed),
+}
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+def test_contexts_start_at_zero_from_a_seed_and_leave_the_global_generator_alone(kind) -> None:
+    build = CONTEXTS[kind]
+    before = torch.get_rng_state()
+    first, again, other = build(1), build(1), build(2)
+    first(torch.zeros(4, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.context, torch.zeros(3))
+    assert [n for n, p in first.named_parameters() if not p.requires_grad] == ["context"]
+    values = [torch.cat([p.detach().reshape(-1) for p in m.parameters()]) for m in (first, again)]
+    assert torch.equal(*values)
+    assert all(bool(v.abs().max() <= 1) for v in values)
+    changed = torch.cat([p.detach().reshape(-1) for p in other.parameters()])
+    assert not torch.equal(values[0], changed)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: mk.models.MLP(1, 1, context=2, feed="add"), "feed='add' is not known"),
+        (lambda: mk.models.MLP(1, 1, hidden=(), context=2, feed="modulate"), "hidden units"),
+        (lambda: mk.models.MLP(1, 1, context=-1), "context must be a whole number"),
+        (lambda: mk.models.MLP(1, 1, context=1.5), "context must be a whole number"),
+        (lambda: mk.models.LowRank(mk.models.MLP(1, 1), context=0), "context must be a whole"),
+    ],
+)
+def test_contexts_that_cannot_work(make, says) -> None:
+    with pytest.raises(mk.MamlkitError, match=says):
+        make()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights, check_penalty, check_settings, select
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.rules import Rule, chain, check_rule, plain, pull
@@ -112,6 +113,10 @@ class MAML(MetaLearner):
         self.first_order, self.rule, self.penalty = first_order, rule, number("penalty", penalty)
         self.second_order_from = count("second_order_from", second_order_from, least=0)
         self.anneal = count("anneal", anneal, least=0)
+        if anneal and inner_steps == 0:
+            raise MamlkitError(
+                f"anneal={anneal} spreads the weights over inner steps; use inner_steps >= 1."
+            )
         self.learn_lr, self.positive_lr, self.learn_penalty = learn_lr, positive_lr, learn_penalty
         last_only = [0.0] * inner_steps + [1.0]
         self.step_weights = tuple(last_only if step_weights is None else step_weights)
@@ -149,7 +154,8 @@ class MAML(MetaLearner):
         def support_loss(theta: Weights) -> Tensor:
             return self.loss(self.predictor(theta), support)
 
-        alpha = [self.alpha(k) for k in range(self.inner_steps if self.learn_lr == "step" else 1)]
+        # As many as were learned, also where inner_steps has been tuned since.
+        alpha = [self.alpha(k) for k in range(len(self.rates[0]) if self.learn_lr == "step" else 1)]
         first_order, _ = self.phase
         rule = self.rule
         if self.learn_penalty or self.penalty:
@@ -173,7 +179,8 @@ class MAML(MetaLearner):
         """Called by :func:`mamlkit.meta_train` before each outer step: anneals what is annealed."""
         left = max(0.0, 1 - done / self.anneal) if self.anneal else 0.0
         if left:
-            equal = [0.0] + [1 / self.inner_steps] * self.inner_steps
+            steps = len(self.step_weights) - 1  # inner_steps may have been tuned since
+            equal = [0.0] + [1 / steps] * steps
             pairs = zip(equal, self.step_weights, strict=True)
             mixed = [left * e + (1 - left) * w for e, w in pairs]
             self.annealed.copy_(self.annealed.new_tensor(mixed))
