@@ -9,6 +9,7 @@ from mamlkit import learners, losses, models, tasks, training, yardsticks
 from mamlkit.check import check
 from mamlkit.checkpoints import load_learner, save_learner
 from mamlkit.costs import cost_table
+from mamlkit.coverage import calibration, recalibrate
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import (
     Curve,
@@ -19,7 +20,18 @@ from mamlkit.evaluation import (
     tune,
     zero_step_gap,
 )
-from mamlkit.learners import ANIL, CAVIA, FOMAML, MAML, CoDA, MAMLPlusPlus, MetaSGD
+from mamlkit.learners import (
+    ANIL,
+    CAVIA,
+    FOMAML,
+    MAML,
+    BayesianHead,
+    CoDA,
+    Ensemble,
+    MAMLPlusPlus,
+    MetaSGD,
+    where_next,
+)
 from mamlkit.tasks import Data, Family, TaskBatch
 from mamlkit.training import History, meta_train
 
@@ -32,15 +44,21 @@ __all__ = [
     "CAVIA",
     "FOMAML",
     "MAML",
+    "BayesianHead",
+    "ClassifierHead",
     "CoDA",
     "Curve",
     "Data",
+    "Ensemble",
     "Family",
     "History",
     "MAMLPlusPlus",
     "MamlkitError",
     "MetaSGD",
+    "Prototypes",
+    "RidgeHead",
     "TaskBatch",
+    "calibration",
     "check",
     "compare",
     "cost_table",
@@ -52,12 +70,14 @@ __all__ = [
     "meta_train",
     "models",
     "plots",
+    "recalibrate",
     "recipes",
     "save_learner",
     "shuffled_support",
     "tasks",
     "training",
     "tune",
+    "where_next",
     "widgets",
     "yardsticks",
     "zero_step_gap",

@@ -104,7 +104,7 @@ def evaluate(
     Raises:
         MamlkitError: if ``learner`` is no learner, or ``steps`` are asked of one that has none.
     """
-    batch = _new_tasks(family, shots, n_tasks, queries, seed)
+    batch = new_tasks(family, shots, n_tasks, queries, seed)
     return _curve(learner, batch, steps, loss)
 
 
@@ -128,7 +128,7 @@ def compare(
 
     if not isinstance(learners, Mapping) or not learners:
         raise MamlkitError("compare() needs a dict of learners, such as {'MAML': learner}.")
-    batch = _new_tasks(family, shots, n_tasks, queries, seed)
+    batch = new_tasks(family, shots, n_tasks, queries, seed)
     rows = {}
     for name, learner in learners.items():
         start = time.perf_counter()
@@ -177,7 +177,7 @@ def shuffled_support(
     """Does the learner use the support? ``reference``: its error with the task's own support;
     ``other``: with the support of another task. If the error does not rise, the support is ignored.
     """
-    batch = _new_tasks(family, shots, n_tasks, queries, seed)
+    batch = new_tasks(family, shots, n_tasks, queries, seed)
     if len(batch.support[0]) < 2:
         raise MamlkitError("shuffling supports needs at least two tasks; raise n_tasks.")
     # By half the tasks: neighbours in a finite family may be look-alikes.
@@ -199,7 +199,7 @@ def zero_step_gap(
     """How much does adaptation bring? ``reference``: the error after the inner steps; ``other``:
     before the first. A gap near zero means that tasks were memorised, or are all alike.
     """
-    losses = _curve(learner, _new_tasks(family, shots, n_tasks, queries, seed), None, loss).losses
+    losses = _curve(learner, new_tasks(family, shots, n_tasks, queries, seed), None, loss).losses
     if losses.shape[1] < 2:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps, so there is no gap.")
     return _paired(losses[:, -1], losses[:, 0])
@@ -233,7 +233,7 @@ def tune(
     for rate in inner_lr:
         number("inner_lr", rate)
     count("max_steps", max_steps, least=0)
-    batch = _new_tasks(validation, shots, n_tasks, queries, seed)
+    batch = new_tasks(validation, shots, n_tasks, queries, seed)
     found = []  # (mean loss, step size, steps, curve)
     for rate in inner_lr if learner.learn_lr is None else (learner.inner_lr,):
         learner.inner_lr = rate
@@ -261,9 +261,10 @@ def summary(losses: Tensor) -> dict[str, float]:
     return {"mean": mean, "ci95": ci95, "median": median, "q25": q25, "q75": q75}
 
 
-def _new_tasks(
+def new_tasks(
     family: Family, shots: int, n_tasks: int | None, queries: int | None, seed: int
 ) -> TaskBatch:
+    """The tasks that :func:`evaluate` and its kin judge on: float64, fixed by ``seed``."""
     if not isinstance(family, Family):
         raise MamlkitError(
             f"family must be a Family, but {type(family).__name__} was given; "

@@ -20,6 +20,7 @@ from torch.func import functional_call, vmap
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights, as_data, as_points, check_model, run_model
 from mamlkit.learners.maml import MAML
+from mamlkit.learners.uncertainty import Belief, Gaussian
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.tasks.base import Data, Family, Physics, count, fresh_generator, number
 
@@ -221,8 +222,8 @@ class Bayes:
         covariance = vectors @ torch.diag(values.clamp(min=1e-12)) @ vectors.T
         return cls(w.mean(0)[:, 0], covariance, max(float(variance.sqrt()), 1e-9), features)
 
-    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
-        """The posterior mean given ``x [n, d_in]``, ``y [n, 1]``."""
+    def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
+        """The posterior given ``x [n, d_in]``, ``y [n, 1]``: mean and variance of the law."""
         x, y = as_numbers(x, y)
         if y.shape[1] != 1:
             raise MamlkitError(f"Bayes takes one output, y [n, 1], but y is {list(y.shape)}.")
@@ -230,7 +231,14 @@ class Bayes:
         gram = phi @ self.covariance @ phi.T + self.noise**2 * torch.eye(len(phi)).double()
         gain = torch.linalg.solve(gram, phi @ self.covariance).T  # [p, n]
         w = self.mean + gain @ (y[:, 0].double() - phi @ self.mean)  # [p]
-        return lambda x_new: (self.features(x_new).double() @ w)[:, None].to(x.dtype)
+        covariance = self.covariance - gain @ phi @ self.covariance  # [p, p]
+
+        def distribution(x_new: Tensor) -> Gaussian:
+            phi = self.features(x_new).double()  # [m, p]
+            variance = ((phi @ covariance) * phi).sum(1)
+            return Gaussian((phi @ w)[:, None].to(x.dtype), variance[:, None].to(x.dtype))
+
+        return Belief(distribution)
 
 
 class MeanCurve:
@@ -341,20 +349,26 @@ class GaussianProcess:
             process.fit(at, residual)
         return cls(mean, process.kernel_, inputs)
 
-    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
-        """Condition on ``x [n, 1]``, ``y [n, 1]``."""
+    def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
+        """Condition on ``x [n, 1]``, ``y [n, 1]``; mean and variance of the law, the fitted noise
+        not included.
+        """
         x, y = as_numbers(x, y)
         signal, at = self.kernel.k1, self.inputs(x.double()).numpy()
         mean = self.mean.adapt(x, y)
         residual = (y - mean(x)).double()
-        weights = torch.linalg.solve(torch.as_tensor(self.kernel(at)), residual)  # [n, 1]
+        gram = torch.as_tensor(self.kernel(at))  # [n, n]
+        weights = torch.linalg.solve(gram, residual)  # [n, 1]
 
-        def predict(x_new: Tensor) -> Tensor:
-            cross = torch.as_tensor(signal(self.inputs(x_new.double()).numpy(), at))  # [m, n]
-            y_new: Tensor = mean(x_new) + (cross @ weights).to(x_new.dtype)
-            return y_new
+        def distribution(x_new: Tensor) -> Gaussian:
+            at_new = self.inputs(x_new.double()).numpy()
+            cross = torch.as_tensor(signal(at_new, at))  # [m, n]
+            known = (cross * torch.linalg.solve(gram, cross.T).T).sum(1)
+            variance = (torch.as_tensor(signal.diag(at_new)) - known).clamp(min=0)
+            y_new = mean(x_new) + (cross @ weights).to(x_new.dtype)
+            return Gaussian(y_new, variance[:, None].to(x_new.dtype))
 
-        return predict
+        return Belief(distribution)
 
 
 class LineThroughCriticalPoint:

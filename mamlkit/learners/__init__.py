@@ -1,10 +1,21 @@
 """How a learner adapts. ``maml.py`` is the heart and reads as the maths."""
 
 from mamlkit.learners.base import Adapted, Episodes, Learner
+from mamlkit.learners.heads import ClassifierHead, ClosedForm, RidgeHead
 from mamlkit.learners.maml import MAML, inner_loop
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, MetaSGD
+from mamlkit.learners.prototypes import Prototypes
 from mamlkit.learners.rules import Rule, adam, chain, clip, momentum
+from mamlkit.learners.uncertainty import (
+    AdaptedGaussian,
+    BayesianHead,
+    Belief,
+    Ensemble,
+    Gaussian,
+    gaussian_nll,
+    where_next,
+)
 
 __all__ = [
     "ANIL",
@@ -12,16 +23,27 @@ __all__ = [
     "FOMAML",
     "MAML",
     "Adapted",
+    "AdaptedGaussian",
+    "BayesianHead",
+    "Belief",
+    "ClassifierHead",
+    "ClosedForm",
     "CoDA",
+    "Ensemble",
     "Episodes",
+    "Gaussian",
     "Learner",
     "MAMLPlusPlus",
     "MetaLearner",
     "MetaSGD",
+    "Prototypes",
+    "RidgeHead",
     "Rule",
     "adam",
     "chain",
     "clip",
+    "gaussian_nll",
     "inner_loop",
     "momentum",
+    "where_next",
 ]

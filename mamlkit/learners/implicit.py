@@ -1,0 +1,308 @@
+"""Implicit MAML: the meta-gradient from where the inner loop ends, not from how it went
+(Rajeswaran, Finn, Kakade and Levine 2019, arXiv:1909.04630).
+
+One task, start theta, support loss L_S, penalty lambda. The inner problem and its optimum:
+
+    G(phi) = L_S(phi) + lambda / 2 |phi - theta|^2,      grad G(phi*) = 0.
+
+Differentiate the right-hand equation by theta, with H the Hessian of L_S at phi*:
+
+    (H + lambda) dphi*/dtheta = lambda,   so   dL_Q/dtheta = lambda v,   (H + lambda) v = grad L_Q.
+
+Conjugate gradients find v from products of H with vectors. No inner step has to be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, grad_and_value, vjp, vmap
+
+from mamlkit.learners.base import Episodes, Weights, check_penalty, select
+from mamlkit.learners.meta import MetaLearner
+from mamlkit.losses import Loss, Predict, mse
+from mamlkit.tasks.base import TaskBatch, count, number
+
+Product = Callable[[Tensor], Tensor]
+Objective = Callable[[Tensor, Any], Tensor]
+
+
+def conjugate_gradients(
+    product: Product, b: Tensor, tolerance: float | Tensor, max_steps: int
+) -> tuple[Tensor, Tensor]:
+    """Solve A x = b for many tasks at once (Hestenes and Stiefel 1952).
+
+    Args:
+        product: ``p [n_tasks, P] -> A p [n_tasks, P]``, each task with its own symmetric A.
+        b: right-hand sides, ``[n_tasks, P]``.
+        tolerance: a task stops at |b - A x| <= tolerance |b|; one for all, or ``[n_tasks, 1]``.
+        max_steps: largest number of steps. A task also stops where A turns out not to be positive.
+
+    Returns ``x [n_tasks, P]`` and how far it came, |b - A x| / |b|, ``[n_tasks]``.
+    """
+    x, r, p = torch.zeros_like(b), b, b
+    square = (r * r).sum(1, keepdim=True)
+    size, goal = square, tolerance**2 * square
+    going = square > goal  # [n_tasks, 1]
+    for _ in range(max_steps):
+        if not going.any():
+            break
+        a_p = product(p)
+        curvature = (p * a_p).sum(1, keepdim=True)
+        going = going & (curvature > 0)
+        step = torch.where(going, square / curvature, 0)
+        x, r = x + step * p, r - step * a_p
+        before, square = square, (r * r).sum(1, keepdim=True)
+        p = torch.where(going, r + square / before * p, p)
+        going = going & (square > goal)
+    return x, _ratio(square, size).sqrt()[:, 0]
+
+
+class Minimum(NamedTuple):
+    """Where :func:`lbfgs` came to: ``phi [n_tasks, P]``; ``steps [n_tasks]``, the steps taken;
+    ``residual [n_tasks]``, the gradient's norm there over its norm at the start.
+    """
+
+    phi: Tensor
+    steps: Tensor
+    residual: Tensor
+
+
+def lbfgs(
+    objective: Objective,
+    phi: Tensor,
+    data: Any,
+    tolerance: float,
+    max_steps: int,
+    memory: int = 10,
+) -> Minimum:
+    """Minimise ``objective(phi [P], data of one task)`` for many tasks at once (Nocedal and Wright
+    2006, algorithms 7.4 and 7.5).
+
+    A task is done when |grad| <= tolerance |grad at the start|, or when no step in the direction
+    found helps any more: rounding, or a kink. With ``tolerance=0`` only the latter ends it.
+    """
+    slope_and_value = vmap(grad_and_value(objective))
+    g, value = slope_and_value(phi, data)  # [n_tasks, P], [n_tasks]
+    first = norm = g.norm(dim=1, keepdim=True)  # [n_tasks, 1]
+    going, steps = norm > tolerance * first, torch.zeros_like(value, dtype=torch.int64)
+    s, y = phi.new_zeros(2, memory, *phi.shape)  # the last steps, and what they did to g
+    inverse = phi.new_zeros(memory, *norm.shape)  # 1 / <s, y>; 0 where there is no pair
+    scale = _ratio(torch.ones_like(norm), norm)
+    level = torch.finfo(phi.dtype).eps ** 0.5
+    for k in range(max_steps):
+        if not going.any():
+            break
+        d, weights = -g, {}  # d = -(inverse Hessian as far as known) g
+        newest_first = [(k - 1 - j) % memory for j in range(min(k, memory))]
+        for i in newest_first:
+            weights[i] = inverse[i] * _dot(s[i], d)
+            d = d - weights[i] * y[i]
+        d = scale * d
+        for i in reversed(newest_first):
+            d = d + (weights[i] - inverse[i] * _dot(y[i], d)) * s[i]
+        slope = _dot(d, g)  # < 0
+
+        t, found = torch.ones_like(norm), ~going  # halve t until the step is good
+        for _ in range(30):
+            trial = torch.where(going, phi + t * d, phi)
+            new_g, new_value = slope_and_value(trial, data)
+            rise = (new_value - value)[:, None]
+            lower = rise <= 1e-4 * t * slope
+            # Near the end rounding hides that the value falls; the slopes still show it (the
+            # approximate Wolfe condition of Hager and Zhang 2005, doi:10.1137/030601880).
+            level_off = (_dot(d, new_g) <= -0.8 * slope) & (rise <= level * value.abs()[:, None])
+            found = found | lower | level_off
+            if found.all():
+                break
+            t = torch.where(found, t, 0.5 * t)
+        going = going & found
+        s[k % memory] = torch.where(going, trial - phi, 0)
+        y[k % memory] = torch.where(going, new_g - g, 0)
+        s_y, y_y = _dot(s[k % memory], y[k % memory]), _dot(y[k % memory], y[k % memory])
+        bent = s_y > 1e-8 * y_y  # only pairs of positive curvature keep d downhill
+        inverse[k % memory] = torch.where(bent, 1 / s_y, 0)
+        scale = torch.where(bent, s_y / y_y, scale)
+        phi, g = torch.where(going, trial, phi), torch.where(going, new_g, g)
+        value, norm = torch.where(going[:, 0], new_value, value), g.norm(dim=1, keepdim=True)
+        steps = steps + going[:, 0]
+        going = going & (norm > tolerance * first)
+    return Minimum(phi, steps, _ratio(norm, first)[:, 0])
+
+
+class ImplicitMAML(MetaLearner):
+    """Learn a start such that the optimum near it, of the support loss and a pull back to the
+    start, does well on the query (Rajeswaran et al. 2019, section 2 and lemma 1).
+
+    The inner problem is solved, not stepped towards: min over phi of
+    L_S(phi) + penalty / 2 * |phi - theta|^2. Memory does not grow with the work of the solver.
+    There are no inner steps to ask for: curves have two columns, before and after. Take a smooth
+    model and loss (tanh, not relu): the optimum may sit on a kink, where no gradient is zero. The
+    solver stops when the data says so, so it cannot be captured or compiled.
+
+    Args:
+        model: any module without BatchNorm running statistics or Dropout; copied, so one model can
+            start several learners.
+        penalty: lambda, in units of the loss over those of the weights squared; the start value
+            where it is learned. Small: far from the start, and slow to solve; large: no adaptation.
+        learn_penalty: learn the penalty by the outer loop, one per tensor, as logarithms.
+        adapt: what the inner problem moves, as in :class:`mamlkit.MAML`; the other weights are
+            shared by all tasks and learned by the outer loop alone.
+        tolerance: the inner problem is solved where the norm of its gradient is this fraction of
+            that at the start, and the linear system of the meta-gradient where its residual is this
+            fraction of its right-hand side. Below some 1e-6 use float64.
+        max_steps: largest number of steps of the solver.
+        max_cg: largest number of conjugate-gradient steps for the meta-gradient.
+        loss: ``(predict, data) -> scalar``, for support and query.
+
+    Attributes:
+        reached: how far the solver came with the tasks it was given last, in training or
+            evaluation: the norm of the gradient over that at the start, ``[n_tasks]``. Where it is
+            above ``tolerance``, ``max_steps`` or rounding ended it.
+        steps_taken: steps of the solver there, ``[n_tasks]``.
+        reached_cg: relative residual of the last meta-gradient's linear system, ``[n_tasks]``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        penalty: float = 1.0,
+        *,
+        learn_penalty: bool = False,
+        adapt: str | Sequence[str] = "all",
+        tolerance: float = 1e-3,
+        max_steps: int = 200,
+        max_cg: int = 50,
+        loss: Loss = mse,
+    ) -> None:
+        super().__init__(model, loss)
+        self.penalty, self.learn_penalty = number("penalty", penalty, positive=True), learn_penalty
+        check_penalty(penalty, learn_penalty)
+        self.tolerance = number("tolerance", tolerance)
+        self.max_steps, self.max_cg = count("max_steps", max_steps), count("max_cg", max_cg)
+        self.adapted = select(self.model, adapt)
+        like = next(self.model.parameters()).detach()
+        self.penalties = nn.ParameterList(
+            like.new_tensor(penalty).log() for _ in self.adapted if learn_penalty
+        )
+        self.reached = self.reached_cg = like.new_empty(0)
+        self.steps_taken = like.new_empty(0, dtype=torch.int64)
+
+    def start(self) -> Weights:
+        """theta: the weights that adapt, at the start."""
+        weights = dict(self.model.named_parameters())
+        return {name: weights[name] for name in self.adapted}
+
+    def predictor(self, theta: Weights) -> Predict:
+        """The model with the adapted weights ``theta``."""
+        return lambda x: functional_call(self.model, theta, (x,))
+
+    def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
+        """The weights of one task at the start and at the optimum, and the support losses there."""
+        phi = self.solve(type(support)(*(leaf[None] for leaf in support)))[0]
+        return self._path(phi), self._support_losses(phi, support)
+
+    def solve(self, support: Any) -> Tensor:
+        """phi*, ``[n_tasks, P]``: the optimum of each task, all adapted weights in one row."""
+        with torch.no_grad():
+            theta = self._flat_start().expand(len(support[0]), -1)
+            best = lbfgs(self._inner, theta, support, self.tolerance, self.max_steps)
+        self.reached, self.steps_taken = best.residual, best.steps
+        return best.phi
+
+    def objective(
+        self, batch: TaskBatch, step_weights: Sequence[float] | Tensor = (1.0,)
+    ) -> tuple[Tensor, Tensor]:
+        """The query loss at the optimum of each task, with the implicit meta-gradient, and the
+        support losses before and after, ``[n_tasks, 2]``.
+        """
+        phi = self.solve(batch.support)
+        v = self._adjoint(phi, batch) if torch.is_grad_enabled() else torch.zeros_like(phi)
+
+        def one_task(phi: Tensor, v: Tensor, support: Any, query: Any) -> tuple[Tensor, Tensor]:
+            # phi and v are constants. The gradient of <v, grad G(phi)> by theta is -lambda v, by
+            # lambda <v, phi - theta>, by a shared weight w that of <v, grad L_S(phi, w)>.
+            condition: Tensor = (v * grad(self._inner)(phi, support)).sum()
+            loss = self._loss_at(phi, query) - (condition - condition.detach())
+            return loss, self._support_losses(phi, support)
+
+        losses, support_losses = vmap(one_task)(phi, v, batch.support, batch.query)
+        return losses, support_losses
+
+    @torch.no_grad()
+    def episodes(
+        self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
+    ) -> Episodes:
+        """Support and query losses before and after, ``[n_tasks, 2]``; ``loss`` judges the query.
+        ``steps`` must be None.
+        """
+        self._check(batch)
+        self._steps(steps)
+        judge = loss or self.loss
+
+        def one_task(phi: Tensor, support: Any, query: Any) -> tuple[Tensor, Tensor]:
+            judged = [judge(self.predictor(theta), query) for theta in self._path(phi)]
+            return self._support_losses(phi, support), torch.stack(judged)
+
+        support, query = vmap(one_task)(self.solve(batch.support), batch.support, batch.query)
+        return Episodes(support, query)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing and to tell checkpoints apart."""
+        names = ["penalty", "learn_penalty", "tolerance", "max_steps", "max_cg", "adapted"]
+        settings = [f"{name}={getattr(self, name)!r}" for name in names]
+        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+
+    @torch.no_grad()
+    def _adjoint(self, phi: Tensor, batch: TaskBatch) -> Tensor:
+        """v of (H + lambda) v = grad L_Q, at the optima ``phi``: ``[n_tasks, P]``."""
+        slope = vmap(grad(self._loss_at))(phi, batch.query)
+        # One graph of the gradient serves all products: H is symmetric, so p H = H p.
+        products = vjp(lambda phi: vmap(grad(self._inner))(phi, batch.support), phi)[1]
+        v, self.reached_cg = conjugate_gradients(
+            lambda p: products(p)[0], slope, self.tolerance, self.max_cg
+        )
+        return v
+
+    def _inner(self, phi: Tensor, support: Any) -> Tensor:
+        """G(phi) of one task, ``phi [P]``."""
+        leap = phi - self._flat_start()
+        return self._loss_at(phi, support) + 0.5 * (self._strength() * leap**2).sum()
+
+    def _loss_at(self, phi: Tensor, data: Any) -> Tensor:
+        return self.loss(self.predictor(self._named(phi)), data)
+
+    def _path(self, phi: Tensor) -> list[Weights]:
+        return [self.start(), self._named(phi)]
+
+    def _support_losses(self, phi: Tensor, support: Any) -> Tensor:
+        losses = [self.loss(self.predictor(theta), support) for theta in self._path(phi)]
+        return torch.stack(losses).detach()
+
+    def _flat_start(self) -> Tensor:
+        return torch.cat([w.reshape(-1) for w in self.start().values()])  # [P]
+
+    def _named(self, phi: Tensor) -> Weights:
+        """One row of :meth:`solve`, ``[P]``, as weights by name."""
+        theta = self.start()
+        rows = torch.split(phi, [w.numel() for w in theta.values()])
+        return {name: row.view_as(theta[name]) for name, row in zip(theta, rows, strict=True)}
+
+    def _strength(self) -> Tensor:
+        """lambda, one for all or one for each entry of phi."""
+        if not self.learn_penalty:
+            return next(self.model.parameters()).new_tensor(self.penalty)
+        sizes = [w.numel() for w in self.start().values()]
+        return torch.cat([p.exp().expand(n) for p, n in zip(self.penalties, sizes, strict=True)])
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(1, keepdim=True)  # [n_tasks, 1]
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    """a / b, and 0 / 0 = 0: a task that is solved from the start."""
+    return a / b.clamp(min=torch.finfo(b.dtype).tiny)

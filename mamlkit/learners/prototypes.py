@@ -1,0 +1,55 @@
+"""Prototypes: classify by the nearest class mean in a learned space of features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import Weights
+from mamlkit.learners.heads import ClosedForm, check_labels, one_hot
+from mamlkit.losses import Loss, Predict, cross_entropy
+from mamlkit.tasks.base import count
+
+
+class Prototypes(ClosedForm):
+    """Prototypical networks (Snell et al. 2017, arXiv:1703.05175, eqs. 1 and 2): the score of a
+    class is minus the squared distance of phi(x) to the mean of phi over its support points.
+
+    Adapted weights: ``prototypes [ways, p]``. Every class needs a support point; in training, which
+    does not look, a class without one makes the loss nan.
+
+    Args:
+        model: the feature map, ``[n, ..] -> [n, p]``; copied.
+        ways: number of classes; labels are 0 .. ways - 1, as int64 ``[n]``.
+        loss: ``(predict, data) -> scalar``, judges the query.
+    """
+
+    def __init__(self, model: nn.Module, ways: int, *, loss: Loss = cross_entropy) -> None:
+        super().__init__(model, loss)
+        self.ways = count("ways", ways, least=2)
+
+    def fit(self, features: Tensor, y: Tensor) -> Weights:
+        """The means of the classes: features ``[n, p]``, labels ``y [n]``."""
+        member = one_hot(y, self.ways, features)  # [n, ways]
+        return {"prototypes": member.T @ features / member.sum(0)[:, None]}
+
+    def predictor(self, theta: Weights) -> Predict:
+        """Scores -|phi(x) - prototype|^2, ``[n, ..] -> [n, ways]``."""
+        prototypes = theta["prototypes"]  # [ways, p]
+        return lambda x: -(self.features(x)[:, None] - prototypes).square().sum(-1)
+
+    def check_support(self, y: Tensor) -> None:
+        """Refuse ``y`` that is not labels ``[n_tasks, n]``, or lacks a class in some task."""
+        check_labels(y, self.ways)
+        there = (y[..., None] == torch.arange(self.ways, device=y.device)).any(1)  # [n_tasks, ways]
+        if not there.all():
+            task, label = (~there).nonzero()[0].tolist()
+            raise MamlkitError(
+                f"class {label} has no support point in task {task}, so it has no prototype; give "
+                f"every class from 0 to {self.ways - 1} at least one point."
+            )
+
+    def extra_repr(self) -> str:
+        """The settings, for printing and to tell checkpoints apart."""
+        return f"ways={self.ways}, loss={getattr(self.loss, '__name__', self.loss)}"
