@@ -2,10 +2,12 @@
 
 from mamlkit.learners.base import Adapted, Episodes, Learner
 from mamlkit.learners.heads import ClassifierHead, ClosedForm, RidgeHead
+from mamlkit.learners.implicit import ImplicitMAML
 from mamlkit.learners.maml import MAML, inner_loop
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.prototypes import Prototypes
+from mamlkit.learners.reptile import Reptile
 from mamlkit.learners.rules import Rule, adam, chain, clip, momentum
 from mamlkit.learners.uncertainty import (
     AdaptedGaussian,
@@ -32,11 +34,13 @@ __all__ = [
     "Ensemble",
     "Episodes",
     "Gaussian",
+    "ImplicitMAML",
     "Learner",
     "MAMLPlusPlus",
     "MetaLearner",
     "MetaSGD",
     "Prototypes",
+    "Reptile",
     "RidgeHead",
     "Rule",
     "adam",

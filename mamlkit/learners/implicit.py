@@ -14,123 +14,18 @@ Conjugate gradients find v from products of H with vectors. No inner step has to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, grad_and_value, vjp, vmap
+from torch.func import functional_call, grad, vjp, vmap
 
 from mamlkit.learners.base import Episodes, Weights, check_penalty, select
 from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.solvers import conjugate_gradients, lbfgs
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.tasks.base import TaskBatch, count, number
-
-Product = Callable[[Tensor], Tensor]
-Objective = Callable[[Tensor, Any], Tensor]
-
-
-def conjugate_gradients(
-    product: Product, b: Tensor, tolerance: float | Tensor, max_steps: int
-) -> tuple[Tensor, Tensor]:
-    """Solve A x = b for many tasks at once (Hestenes and Stiefel 1952).
-
-    Args:
-        product: ``p [n_tasks, P] -> A p [n_tasks, P]``, each task with its own symmetric A.
-        b: right-hand sides, ``[n_tasks, P]``.
-        tolerance: a task stops at |b - A x| <= tolerance |b|; one for all, or ``[n_tasks, 1]``.
-        max_steps: largest number of steps. A task also stops where A turns out not to be positive.
-
-    Returns ``x [n_tasks, P]`` and how far it came, |b - A x| / |b|, ``[n_tasks]``.
-    """
-    x, r, p = torch.zeros_like(b), b, b
-    square = (r * r).sum(1, keepdim=True)
-    size, goal = square, tolerance**2 * square
-    going = square > goal  # [n_tasks, 1]
-    for _ in range(max_steps):
-        if not going.any():
-            break
-        a_p = product(p)
-        curvature = (p * a_p).sum(1, keepdim=True)
-        going = going & (curvature > 0)
-        step = torch.where(going, square / curvature, 0)
-        x, r = x + step * p, r - step * a_p
-        before, square = square, (r * r).sum(1, keepdim=True)
-        p = torch.where(going, r + square / before * p, p)
-        going = going & (square > goal)
-    return x, _ratio(square, size).sqrt()[:, 0]
-
-
-class Minimum(NamedTuple):
-    """Where :func:`lbfgs` came to: ``phi [n_tasks, P]``; ``steps [n_tasks]``, the steps taken;
-    ``residual [n_tasks]``, the gradient's norm there over its norm at the start.
-    """
-
-    phi: Tensor
-    steps: Tensor
-    residual: Tensor
-
-
-def lbfgs(
-    objective: Objective,
-    phi: Tensor,
-    data: Any,
-    tolerance: float,
-    max_steps: int,
-    memory: int = 10,
-) -> Minimum:
-    """Minimise ``objective(phi [P], data of one task)`` for many tasks at once (Nocedal and Wright
-    2006, algorithms 7.4 and 7.5).
-
-    A task is done when |grad| <= tolerance |grad at the start|, or when no step in the direction
-    found helps any more: rounding, or a kink. With ``tolerance=0`` only the latter ends it.
-    """
-    slope_and_value = vmap(grad_and_value(objective))
-    g, value = slope_and_value(phi, data)  # [n_tasks, P], [n_tasks]
-    first = norm = g.norm(dim=1, keepdim=True)  # [n_tasks, 1]
-    going, steps = norm > tolerance * first, torch.zeros_like(value, dtype=torch.int64)
-    s, y = phi.new_zeros(2, memory, *phi.shape)  # the last steps, and what they did to g
-    inverse = phi.new_zeros(memory, *norm.shape)  # 1 / <s, y>; 0 where there is no pair
-    scale = _ratio(torch.ones_like(norm), norm)
-    level = torch.finfo(phi.dtype).eps ** 0.5
-    for k in range(max_steps):
-        if not going.any():
-            break
-        d, weights = -g, {}  # d = -(inverse Hessian as far as known) g
-        newest_first = [(k - 1 - j) % memory for j in range(min(k, memory))]
-        for i in newest_first:
-            weights[i] = inverse[i] * _dot(s[i], d)
-            d = d - weights[i] * y[i]
-        d = scale * d
-        for i in reversed(newest_first):
-            d = d + (weights[i] - inverse[i] * _dot(y[i], d)) * s[i]
-        slope = _dot(d, g)  # < 0
-
-        t, found = torch.ones_like(norm), ~going  # halve t until the step is good
-        for _ in range(30):
-            trial = torch.where(going, phi + t * d, phi)
-            new_g, new_value = slope_and_value(trial, data)
-            rise = (new_value - value)[:, None]
-            lower = rise <= 1e-4 * t * slope
-            # Near the end rounding hides that the value falls; the slopes still show it (the
-            # approximate Wolfe condition of Hager and Zhang 2005, doi:10.1137/030601880).
-            level_off = (_dot(d, new_g) <= -0.8 * slope) & (rise <= level * value.abs()[:, None])
-            found = found | lower | level_off
-            if found.all():
-                break
-            t = torch.where(found, t, 0.5 * t)
-        going = going & found
-        s[k % memory] = torch.where(going, trial - phi, 0)
-        y[k % memory] = torch.where(going, new_g - g, 0)
-        s_y, y_y = _dot(s[k % memory], y[k % memory]), _dot(y[k % memory], y[k % memory])
-        bent = s_y > 1e-8 * y_y  # only pairs of positive curvature keep d downhill
-        inverse[k % memory] = torch.where(bent, 1 / s_y, 0)
-        scale = torch.where(bent, s_y / y_y, scale)
-        phi, g = torch.where(going, trial, phi), torch.where(going, new_g, g)
-        value, norm = torch.where(going[:, 0], new_value, value), g.norm(dim=1, keepdim=True)
-        steps = steps + going[:, 0]
-        going = going & (norm > tolerance * first)
-    return Minimum(phi, steps, _ratio(norm, first)[:, 0])
 
 
 class ImplicitMAML(MetaLearner):
@@ -297,12 +192,3 @@ class ImplicitMAML(MetaLearner):
             return next(self.model.parameters()).new_tensor(self.penalty)
         sizes = [w.numel() for w in self.start().values()]
         return torch.cat([p.exp().expand(n) for p, n in zip(self.penalties, sizes, strict=True)])
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(1, keepdim=True)  # [n_tasks, 1]
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 0 / 0 = 0: a task that is solved from the start."""
-    return a / b.clamp(min=torch.finfo(b.dtype).tiny)
