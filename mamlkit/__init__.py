@@ -26,10 +26,15 @@ from mamlkit.learners import (
     FOMAML,
     MAML,
     BayesianHead,
+    ClassifierHead,
     CoDA,
     Ensemble,
+    ImplicitMAML,
     MAMLPlusPlus,
     MetaSGD,
+    Prototypes,
+    Reptile,
+    RidgeHead,
     where_next,
 )
 from mamlkit.tasks import Data, Family, TaskBatch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mamlkit.errors import MamlkitError
 
@@ -38,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             quickstart(args.out, args.seed, args.iterations)
         elif args.command == "lab":
             return lab(args.folder, browser=not args.no_browser)
+        elif args.command == "train":
+            return train(vars(args), sys.argv[1:] if argv is None else argv)
         else:
             reproduce(args.name, args.out)
     except MamlkitError as error:
@@ -116,6 +120,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
+    _add_train(commands)
+
     names = "\n".join(
         f"  {name}: {(recipe.__doc__ or '').strip().partition(chr(10))[0]}"
         for name, recipe in sorted(RECIPES.items())
@@ -137,6 +143,79 @@ def build_parser() -> argparse.ArgumentParser:
         help="where the result goes (default: mamlkit-NAME)",
     )
     return parser
+
+
+def _add_train(commands: Any) -> None:
+    """The options of ``mamlkit train``, with the defaults of :func:`mamlkit.meta_train`."""
+    from mamlkit.models import ACTIVATIONS
+    from mamlkit.train import LEARNERS, families
+
+    command = _parser(
+        commands.add_parser,
+        name="train",
+        help="meta-train a learner on a family of tasks; in one process or many",
+        description="Meta-train a learner on a family of tasks and print its error on new test "
+        "tasks, beside that of predicting zero. A finite family (fluids) is trained, validated and "
+        "tested on its own splits. The folder gets learner.pt, history.json, settings.json and "
+        "checkpoint.pt; the same command goes on where it was stopped.",
+        epilog="families:\n"
+        + textwrap.fill(
+            f"fluids, {', '.join(sorted(families()))}; or one of your own, as "
+            "path/to/file.py:ClassName or module:ClassName, which runs that file",
+            width=78,
+            initial_indent="  ",
+            subsequent_indent="  ",
+        )
+        + "\n\nexamples:\n"
+        "  mamlkit train sinusoid --shots 10 --iterations 2000 --out sinusoid\n"
+        "  mamlkit train fluids --learner metasgd --shots 1 --inner-lr 0.1 --validate 500\n"
+        "  mamlkit train springs.py:Springs --shots 4 --hidden 64 64\n"
+        "  torchrun --nproc-per-node=2 -m mamlkit train sinusoid --meta-batch 256\n\n" + EXIT_CODES,
+    )
+    command.add_argument("family", metavar="FAMILY", help="where tasks come from; see below")
+
+    def add(name: str, kind: Any, default: Any, text: str, **more: Any) -> None:
+        shown = "" if default is None or "default" in text else " (default: %(default)s)"
+        if "choices" not in more:
+            more.setdefault("metavar", "X" if kind is _positive else "N")
+        command.add_argument(f"--{name}", type=kind, default=default, help=text + shown, **more)
+
+    whole, positive = _whole(1), _positive
+    rate = ["constant", "cosine"]
+    add("out", Path, Path("mamlkit-train"), "where the result goes", metavar="DIR")
+    named = f"what learns: {', '.join(LEARNERS)}"
+    add("learner", str, "maml", named, choices=list(LEARNERS), metavar="NAME")
+    add("shots", whole, 10, "support points of a task")
+    add("queries", whole, None, "query points of a task (default: left to the family)")
+    add("hidden", whole, [40, 40], "widths of the hidden layers (default: 40 40)", nargs="*")
+    add("activation", str, "tanh", "after each hidden layer", choices=sorted(ACTIVATIONS))
+    add("inner-lr", positive, None, "alpha, the inner step (default: the learner's own)")
+    add("inner-steps", whole, None, "inner steps (default: the learner's own)")
+    add("meta-batch", whole, 25, "tasks an iteration, over all processes")
+    add("iterations", whole, 5000, "outer steps, counted from the very start")
+    add("outer-lr", positive, 1e-3, "beta, the outer learning rate")
+    add("schedule", str, "constant", "of outer-lr: fixed, or falling to 0", choices=rate)
+    add("grad-clip", positive, None, "largest norm of the meta-gradient (default: none)")
+    add("seed", _whole(0), 0, "random seed: fixes the start and all tasks")
+    add("validate", whole, None, "validate every N iterations and keep the best (default: never)")
+    add("checkpoint-every", whole, 500, "iterations between checkpoints")
+    add("chunk-size", whole, None, "tasks at a time, to save memory (default: all)")
+    command.add_argument("--compile", action="store_true", help="compile the meta-gradient")
+    add("device", str, "cpu", "cpu, cuda, ...", metavar="DEVICE")
+    add("dtype", str, "float32", "of all numbers", choices=["float32", "float64"])
+
+
+def train(given: dict[str, Any], argv: Sequence[str]) -> int:
+    """Meta-train a learner from the command line: see :mod:`mamlkit.train`."""
+    from mamlkit.train import run
+
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:  # torchrun then names the error that came first
+        from torch.distributed.elastic.multiprocessing.errors import record
+
+        run = cast(Any, record)(run)
+    options = {k: v for k, v in given.items() if k not in ("command", "out")}
+    history = run(options, given["out"], shlex.join(["mamlkit", *argv]))
+    return INTERRUPTED if history.interrupted else DONE
 
 
 def quickstart(out: Path, seed: int, iterations: int | None) -> None:
@@ -247,6 +326,17 @@ def _whole(least: int) -> Callable[[str], int]:
 
     number.__name__ = "whole number"  # named so in argparse's message
     return number
+
+
+def _positive(text: str) -> float:
+    """An argparse type: finite numbers above zero."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number above zero")
+    return value
+
+
+_positive.__name__ = "number"
 
 
 def _parser(make: Callable[..., Any], **settings: Any) -> argparse.ArgumentParser:

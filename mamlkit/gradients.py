@@ -162,7 +162,9 @@ def capture(
 def simplify(graph: fx.GraphModule) -> None:
     """Drop operations that change nothing or are done twice, and turn narrow products round."""
     operations = [n for n in graph.graph.nodes if isinstance(n.target, torch._ops.OpOverload)]
-    if not any(node.target._schema.is_mutable for node in operations):  # else order matters
+    # Writing in place needs the order, and as_strided the places in memory, as they were recorded.
+    fixed = any(n.target._schema.is_mutable or n.target in STRIDED for n in operations)
+    if not fixed:
         done: dict[str, fx.Node] = {}
         for node in operations:
             if _changes_nothing(node):
@@ -173,11 +175,15 @@ def simplify(graph: fx.GraphModule) -> None:
                     node.replace_all_uses_with(done[what])
                 else:
                     done[what] = _turned_round(graph.graph, node)
+        for node in operations:  # a view may not fit a product that was turned round
+            if node.target in (aten.view.default, aten._unsafe_view.default):
+                node.target = aten.reshape.default
     graph.graph.eliminate_dead_code()
     graph.recompile()
 
 
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default}
+STRIDED = {aten.as_strided.default}
 BY_ONE = {aten.mul.Scalar, aten.div.Scalar, aten.pow.Tensor_Scalar}
 
 
@@ -194,10 +200,10 @@ def _changes_nothing(node: fx.Node) -> bool:
 
 def _turned_round(graph: fx.Graph, node: fx.Node) -> fx.Node:
     """A B = (B^T A^T)^T: on CPUs a product with short rows takes up to eight times as long."""
-    value = node.meta["val"]
-    if node.target is not aten.bmm.default or value.device.type != "cpu":
+    if node.target is not aten.bmm.default:
         return node
-    if value.shape[2] >= value.shape[1]:
+    value = node.meta["val"]
+    if value.device.type != "cpu" or value.shape[2] >= value.shape[1]:
         return node
     with graph.inserting_before(node):
         a_t, b_t = (graph.call_function(aten.transpose.int, (x, 1, 2)) for x in node.args)

@@ -23,8 +23,9 @@ from mamlkit.checkpoints import (
     read_checkpoint,
     write_atomically,
 )
+from mamlkit.distributed import Ranks, join
 from mamlkit.errors import MamlkitError
-from mamlkit.gradients import meta_gradients
+from mamlkit.gradients import Compile, meta_gradients
 from mamlkit.tasks.base import Family, TaskBatch, count, fresh_generator, number
 
 Schedule = Literal["constant", "cosine"]
@@ -97,7 +98,7 @@ def meta_train(
     validation_tasks: int = 100,
     validate_every: int = 500,
     chunk_size: int | None = None,
-    compile: bool = False,
+    compile: Compile = False,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 500,
     progress: bool = True,
@@ -106,7 +107,13 @@ def meta_train(
 
     Each iteration draws ``meta_batch`` tasks of ``shots`` support and ``queries`` query points and
     descends the mean of ``learner.query_losses``. Ctrl-C ends the run after the iteration under
-    way and returns what is done.
+    way and returns what is done. A learner with a method ``at_iteration(done)`` is told before each
+    iteration how many are done.
+
+    In several processes (``torchrun``, or a default group of ``torch.distributed`` of your own) the
+    same call works on one run: see :mod:`mamlkit.distributed`. All must be given the same
+    arguments; learners start from the weights of rank 0 and end with the same weights; rank 0 shows
+    the bar and writes the checkpoint; Ctrl-C on one ends all, and so does an error.
 
     Args:
         learner: a meta-learner: a module with ``query_losses(batch) -> [n_tasks]``. If it can be
@@ -124,15 +131,16 @@ def meta_train(
             (lowest validation loss) are loaded into the learner at the end.
         validate_every: iterations between validations.
         chunk_size: compute this many tasks at a time and add up, to save memory.
-        compile: compile the whole meta-gradient with ``torch.compile`` (needs a C++ compiler; pays
-            from some ten thousand iterations).
+        compile: True compiles the meta-gradient (seconds at the start, needs a C++ compiler);
+            "capture" records its operations once and replays them, without a compiler.
         checkpoint: a file to write every ``checkpoint_every`` iterations and at the end, in one
             atomic step. If it exists, the run resumes from it, bit for bit.
         progress: show a progress bar.
 
     Raises:
         MamlkitError: for settings that do not fit, a checkpoint that cannot be used, or a loss
-            that is not finite; it names the iteration, and the last good checkpoint stands.
+            that is not finite; it names the iteration, and the last good checkpoint stands. In
+            several processes also when another fails.
     """
     parameters = check_learner(learner)
     query_losses: Callable[[TaskBatch], Tensor] = cast(Any, learner).query_losses
@@ -169,19 +177,7 @@ def meta_train(
 
     like = next(iter(parameters.values()))
     drawn: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
-    generator = fresh_generator(seed)
-    n_first = min(meta_batch, chunk_size or meta_batch)
-    first = family.sample(n_first, shots, queries, generator=fresh_generator(seed), **drawn)
-    with torch.no_grad():  # one pass over real tasks: whatever does not fit is said before any work
-        query_losses(first)
-    held_out: TaskBatch | None = None
-    if validation is not None:
-        held_out = draw_tasks(validation, shots, queries, validation_tasks, seed + 10**6, **drawn)
-
-    optimiser = torch.optim.Adam(parameters.values(), lr=outer_lr)
-    gradients = meta_gradients(learner, parameters, chunk_size, compile)
-    history = History()
-    history.settings = {
+    settings = {
         "learner": _described(learner),
         "family": _described(family),
         "shots": shots,
@@ -198,54 +194,65 @@ def meta_train(
         # A cosine schedule knows the end from the start; a constant one may go on for longer.
         "iterations": iterations if schedule == "cosine" else None,
     }
-    best: dict[str, Tensor] = {}
-    done = 0
-    if checkpoint is not None and Path(checkpoint).exists():
-        saved = read_checkpoint(checkpoint, learner, history.settings)
-        try:
-            optimiser.load_state_dict(saved["optimiser"])
-            generator.set_state(saved["generator"])
-            history = _unpack(saved["history"], history.settings)
-            best, done = dict(saved["best"]), count("iteration", saved["iteration"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise MamlkitError(
-                f"{checkpoint} is a damaged checkpoint: a part of it is missing or not what it "
-                "should be. Nothing was changed; choose another path to start anew."
-            ) from error
-        learner.load_state_dict(saved["learner"])
-    elif checkpoint is not None:
-        with atomically(checkpoint, keep=False):
-            pass  # a place that cannot be written is found now, not after an hour
+    ranks = join(like.device)
+    shapes = {name: list(p.shape) for name, p in parameters.items()}
+    plan = {"checkpoint": bool(checkpoint), "checkpoint_every": checkpoint_every, "shapes": shapes}
+    ranks.same({**settings, **plan, "iterations": iterations})
+    if meta_batch < ranks.size:
+        raise MamlkitError(
+            f"meta_batch={meta_batch} tasks cannot be split over {ranks.size} processes; raise "
+            "meta_batch, or start fewer."
+        )
+    mine = ranks.share(meta_batch)
+    n_mine = mine.stop - mine.start
 
-    def save() -> None:
-        if checkpoint is not None:
-            content = {
-                "learner": learner.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "generator": generator.get_state(),
-                "history": _pack(history),
-                "settings": history.settings,
-                "best": best,
-                "iteration": done,
-            }
-            write_atomically(checkpoint, content)
+    def first_pass() -> TaskBatch | None:
+        """One pass over real tasks: whatever does not fit is said before any work."""
+        n_first = min(n_mine, chunk_size or n_mine)
+        with torch.no_grad():
+            first = fresh_generator(seed)
+            query_losses(family.sample(n_first, shots, queries, generator=first, **drawn))
+        if validation is None:
+            return None
+        return draw_tasks(validation, shots, queries, validation_tasks, seed + 10**6, **drawn)
+
+    held_out = ranks.together(first_pass)
+    run = _Run(
+        learner,
+        torch.optim.Adam(parameters.values(), lr=outer_lr, fused=True),
+        fresh_generator(seed),
+        History(settings=settings),
+    )
+    if not run.resume(checkpoint, iterations, ranks) and ranks.size > 1:
+        # Ranks may have drawn different starts; all take that of rank 0.
+        learner.load_state_dict(ranks.broadcast(_on_cpu(learner.state_dict())))
+    history, optimiser = run.history, run.optimiser
+    gradients = meta_gradients(learner, parameters, chunk_size, compile)
+    at_iteration: Callable[[int], None] = getattr(learner, "at_iteration", lambda done: None)
+
+    def meta_gradient() -> tuple[float, list[float]]:
+        at_iteration(run.done)
+        batch = family.sample(meta_batch, shots, queries, generator=run.generator, **drawn)
+        return gradients(ranks.own(batch))
 
     clock = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
-    bar = _progress_bar(iterations, done, progress)
+    bar = _progress_bar(iterations, run.done, progress and ranks.rank == 0)
+    stop = False
     with _deferred_interrupt() as interrupted, bar:
-        while done < iterations and not interrupted():
+        while run.done < iterations and not stop:
             rate = outer_lr
             if schedule == "cosine":
-                rate = outer_lr * 0.5 * (1 + math.cos(math.pi * done / iterations))
-            batch = family.sample(meta_batch, shots, queries, generator=generator, **drawn)
-            loss, support_loss = gradients(batch)
+                rate = outer_lr * 0.5 * (1 + math.cos(math.pi * run.done / iterations))
+            loss, support_loss, stop = ranks.average(
+                meta_gradient, list(parameters.values()), n_mine / meta_batch, interrupted
+            )
             norm = nn.utils.get_total_norm(
                 [p.grad for p in parameters.values() if p.grad is not None]
             )
             if not (math.isfinite(loss) and math.isfinite(float(norm))):
                 what = "loss" if not math.isfinite(loss) else "meta-gradient"
                 raise MamlkitError(
-                    f"the {what} is not finite at iteration {done + 1} (loss {loss}); lower "
+                    f"the {what} is not finite at iteration {run.done + 1} (loss {loss}); lower "
                     f"outer_lr (now {outer_lr}) or inner_lr, or set grad_clip. The learner holds "
                     "the weights before that iteration, and no checkpoint was overwritten."
                 )
@@ -253,30 +260,114 @@ def meta_train(
                 nn.utils.clip_grads_with_norm_(parameters.values(), grad_clip, norm)
             optimiser.param_groups[0]["lr"] = rate
             optimiser.step()
-            done += 1
+            run.done += 1
             history.outer_loss.append(loss)
             history.support_loss.append(support_loss)
             history.learning_rate.append(rate)
             history.seconds.append(time.perf_counter() - clock)
-            if held_out is not None and (done % validate_every == 0 or done == iterations):
+            if held_out is not None and (run.done % validate_every == 0 or run.done == iterations):
                 with torch.no_grad():
-                    measured = query_losses(held_out).mean()
-                value = float(measured)
-                # A loss that is not a number never counts as the best.
-                if value < min((v for v in history.validation_loss if v == v), default=math.inf):
-                    best = {k: v.detach().clone() for k, v in learner.state_dict().items()}
-                history.validation_iteration.append(done)
-                history.validation_loss.append(value)
-            if done % checkpoint_every == 0 and done < iterations:
-                save()
-            if done % 20 == 0 or done == iterations:
-                bar.update(done - bar.n)
+                    run.validated(ranks.mean(query_losses, held_out))
+            if run.done % checkpoint_every == 0 and run.done < iterations:
+                run.save(checkpoint, ranks)
+            if run.done % 20 == 0 or run.done == iterations or stop:
+                bar.update(run.done - bar.n)
                 bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
-        history.interrupted = done < iterations
-    save()
-    if best:
-        learner.load_state_dict(best)
+        history.interrupted = run.done < iterations
+    run.save(checkpoint, ranks)
+    if run.best:
+        learner.load_state_dict(run.best)
     return history
+
+
+@dataclass
+class _Run:
+    """What a checkpoint holds: all that a resumed run needs to go on bit for bit.
+
+    ``best`` is the state with the lowest validation loss so far, and ``best_on_grid`` the same
+    without a validation that was made only because the run ended there.
+    """
+
+    learner: nn.Module
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    history: History
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_on_grid: dict[str, Tensor] = field(default_factory=dict)
+    done: int = 0
+
+    def validated(self, loss: float) -> None:
+        """Note a validation loss, and the learner's state if it is the lowest."""
+        history = self.history
+        # A loss that is not a number never counts as the best.
+        if loss < min((v for v in history.validation_loss if v == v), default=math.inf):
+            self.best = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
+        if self.done % history.settings["validate_every"] == 0:
+            self.best_on_grid = self.best
+        history.validation_iteration.append(self.done)
+        history.validation_loss.append(loss)
+
+    def save(self, path: str | Path | None, ranks: Ranks) -> None:
+        """Rank 0 writes the checkpoint; all wait until it is on the disk."""
+        if path is not None:
+            ranks.together(lambda: self._write(path) if ranks.rank == 0 else None)
+
+    def resume(self, path: str | Path | None, iterations: int, ranks: Ranks) -> bool:
+        """Take up the run at ``path`` if there is one; else check that one can be written there.
+
+        Ranks may have disks of their own: the one that got furthest sends its checkpoint to all.
+        """
+        if path is None:
+            return False
+        settings = self.history.settings
+
+        def read() -> dict[str, Any] | None:
+            return read_checkpoint(path, self.learner, settings) if Path(path).exists() else None
+
+        saved = ranks.together(read)
+        reached = ranks.gather(-1 if saved is None else _whole(saved.get("iteration")))
+        if max(reached) < 0:
+            ranks.together(lambda: _check_writable(path) if ranks.rank == 0 else None)
+            return False
+        saved = ranks.broadcast(saved, source=reached.index(max(reached)))
+        assert saved is not None
+        try:
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.generator.set_state(saved["generator"])
+            self.history = _unpack(saved["history"], settings)
+            self.done = count("iteration", saved["iteration"])
+            self.best = dict(saved["best"])
+            self.best_on_grid = dict(saved.get("best_on_grid", self.best))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise MamlkitError(
+                f"{path} is a damaged checkpoint: a part of it is missing or not what it "
+                "should be. Nothing was changed; choose another path to start anew."
+            ) from error
+        self.learner.load_state_dict(saved["learner"])
+        history = self.history
+        if (
+            self.done < iterations
+            and history.validation_iteration[-1:] == [self.done]
+            and self.done % settings["validate_every"]
+        ):
+            # Made because the run ended here. A run that never stopped here would not have it.
+            history.validation_iteration.pop()
+            history.validation_loss.pop()
+            self.best = self.best_on_grid
+        return True
+
+    def _write(self, path: str | Path) -> None:
+        content = {
+            "learner": self.learner.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "history": _pack(self.history),
+            "settings": self.history.settings,
+            "best": self.best,
+            "best_on_grid": self.best_on_grid,
+            "iteration": self.done,
+        }
+        write_atomically(path, content)
 
 
 def draw_tasks(
@@ -293,6 +384,21 @@ def draw_tasks(
         batch: TaskBatch = family.every(shots, queries, generator=generator, **drawn)
         return batch
     return family.sample(n_tasks or 600, shots, queries, generator=generator, **drawn)
+
+
+def _check_writable(path: str | Path) -> None:
+    """A place that cannot be written is found now, not after an hour."""
+    with atomically(path, keep=False):
+        pass
+
+
+def _whole(iteration: Any) -> int:
+    """How far a checkpoint got; what is no whole number is told apart later, as damage."""
+    return iteration if isinstance(iteration, int) else 0
+
+
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.cpu() if isinstance(v, Tensor) else v for k, v in state.items()}
 
 
 def _described(thing: object) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import mamlkit as mk
 from mamlkit import cli, quickstart, recipes
+from mamlkit import train as train_job
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def test_an_error_is_one_line_without_a_traceback(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "quickstart", "lab", "reproduce"])
+@pytest.mark.parametrize("command", ["", "quickstart", "lab", "reproduce", "train"])
 def test_help_shows_examples_and_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([command, "--help"] if command else ["--help"])
@@ -104,6 +108,11 @@ def test_no_command_prints_the_help_and_is_wrong_usage(capsys):
         (["quickstart", "--seed", "x"], "invalid whole number value: 'x'"),
         (["reproduce", "nothing-known"], "invalid choice: 'nothing-known'"),
         (["lab", "--port", "1"], "unrecognized arguments"),
+        (["train"], "required: FAMILY"),
+        (["train", "sinusoid", "--learner", "none"], "invalid choice: 'none'"),
+        (["train", "sinusoid", "--inner-lr", "0"], "0 is not a finite number above zero"),
+        (["train", "sinusoid", "--outer-lr", "nan"], "nan is not a finite number above zero"),
+        (["train", "sinusoid", "--grad-clip", "x"], "invalid number value: 'x'"),
     ],
 )
 def test_wrong_usage(argv, message, capsys):
@@ -252,3 +261,163 @@ def test_jupyterlab_is_run_by_this_interpreter(browser, root, tmp_path, monkeypa
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
     assert ("--no-browser" in command) is not browser
     assert ("--allow-root" in command) is root
+
+
+# --- mamlkit train -------------------------------------------------------------------------------
+
+
+SMALL = ["--shots", "2", "--hidden", "4", "--meta-batch", "3", "--dtype", "float64"]
+
+
+def train(out: Path, *more: str, family: str = "sinusoid", iterations: int = 6) -> int:
+    given = ["train", family, *SMALL, "--iterations", str(iterations), "--out", str(out)]
+    return cli.main([*given, *more])
+
+
+def state(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "learner.pt", weights_only=True)["learner"]
+
+
+def assert_same_learner(a: Path, b: Path) -> None:
+    assert [k for k, v in state(a).items() if not torch.equal(v, state(b)[k])] == []
+
+
+def test_train_saves_and_reports_what_evaluate_finds(tmp_path, capsys):
+    assert train(tmp_path, "--inner-steps", "2", "--seed", "3") == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(train_job.FILES)
+    model = mk.models.MLP(1, 1, hidden=(4,), x_range=(-5.0, 5.0), seed=3).double()
+    learner, same = (mk.MAML(model, inner_steps=2) for _ in "ab")
+    notes = mk.load_learner(learner, tmp_path / "learner.pt")
+    history = mk.meta_train(
+        same, mk.tasks.Sinusoid(), 2, meta_batch=3, iterations=6, seed=3, progress=False
+    )
+    for a, b in zip(learner.parameters(), same.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert mk.History.load(tmp_path / "history.json").outer_loss == history.outer_loss
+
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings == notes
+    assert settings["options"]["seed"] == 3
+    assert settings["versions"]["torch"] == torch.__version__
+    assert settings["command"].startswith("mamlkit train sinusoid --shots 2 --hidden 4")
+
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    curve = mk.evaluate(learner, mk.tasks.Sinusoid(), 2, seed=3 + 2 * 10**6)
+    zero = mk.evaluate(mk.yardsticks.Zero(), mk.tasks.Sinusoid(), 2, seed=3 + 2 * 10**6)
+    for k, step in enumerate(["0 steps", "1 step", "2 steps"]):
+        assert ["after", *step.split(), f"{float(curve.mean[k]):.4g}"] in [p[:4] for p in printed]
+    assert ["predicting", "zero", f"{float(zero.mean):.4g}"] in [p[:3] for p in printed]
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
+    sample, calls = mk.tasks.Sinusoid.sample, []
+
+    def pressed(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return sample(self, *args, **kwargs)
+
+    monkeypatch.setattr(mk.tasks.Sinusoid, "sample", pressed)
+    assert train(tmp_path / "a") == 130
+    assert "interrupted after 4 iterations; the same command goes on" in capsys.readouterr().out
+    assert train(tmp_path / "a") == 0
+    assert train(tmp_path / "b") == 0
+    assert_same_learner(tmp_path / "a", tmp_path / "b")
+    assert train(tmp_path / "a", "--chunk-size", "2", iterations=9) == 0  # may go on for longer
+    assert len(mk.History.load(tmp_path / "a" / "history.json").outer_loss) == 9
+
+
+def test_train_refuses_a_folder_with_another_run(tmp_path, capsys):
+    assert train(tmp_path) == 0
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    capsys.readouterr()
+    assert train(tmp_path, "--shots", "3") == 1
+    told = capsys.readouterr().err
+    assert f"{tmp_path} holds a run with other settings: --shots was 2, now 3." in told
+    assert train(tmp_path, family="linear-law") == 1
+    assert "FAMILY was sinusoid, now linear-law" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_train_overwrites_nothing_of_yours(tmp_path, capsys):
+    (tmp_path / "learner.pt").write_text("mine")
+    assert train(tmp_path) == 1
+    assert "holds learner.pt, but no settings.json" in capsys.readouterr().err
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / "settings.json").write_text("[]")
+    assert train(tmp_path) == 1
+    assert "cannot be read as settings" in capsys.readouterr().err
+
+
+def test_train_on_fluids_uses_its_splits(tmp_path, capsys):
+    assert train(tmp_path, "--validate", "3", family="fluids") == 0
+    history = mk.History.load(tmp_path / "history.json")
+    assert history.settings["family"] == repr(mk.tasks.VapourPressure().split("train"))
+    assert history.settings["validation"] == repr(mk.tasks.VapourPressure().split("validation"))
+    assert history.validation_iteration == [3, 6]
+    assert "32 new test tasks" in capsys.readouterr().out
+
+
+OWN = """
+import mamlkit as mk
+
+class Springs(mk.tasks.Family):
+    def draw(self, n_tasks, generator):
+        return {"k": mk.tasks.uniform(n_tasks, 0.5, 2.0, generator)}
+
+    def law(self, x, physics):
+        return physics["k"] * x
+
+class Needy(Springs):
+    def __init__(self, k):
+        pass
+
+some, word = Springs(), "word"
+"""
+
+
+@pytest.mark.parametrize("name", ["own_springs.py:Springs", "own_springs:some"])
+def test_train_on_a_family_of_your_own(tmp_path, monkeypatch, name):
+    (tmp_path / "own_springs.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert train(tmp_path / "out", family=name, iterations=2) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own_wrong.py:Absent", "no family can be made from .*has no attribute 'Absent'"),
+        ("own_wrong.py:Needy", "no family can be made from .*missing 1 required"),
+        ("own_wrong.py:word", "own_wrong.py:word is str; a family is a subclass"),
+        ("not_there.py:Springs", "no family can be made from .*FileNotFoundError"),
+        ("springz", "there is no family 'springz'; choose from fluids, .*sinusoid"),
+    ],
+)
+def test_a_family_that_is_none(tmp_path, monkeypatch, name, words):
+    (tmp_path / "own_wrong.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(mk.MamlkitError, match=words):
+        train_job.find_family(name)
+
+
+def test_families_have_names():
+    found = train_job.families()
+    assert {"sinusoid", "damped-oscillator", "hookes-law", "vapour-pressure"} <= found.keys()
+    for name, kind in found.items():
+        assert type(train_job.find_family(name)) is kind
+
+
+@pytest.mark.parametrize("name", train_job.LEARNERS)
+def test_each_learner_can_be_trained(tmp_path, name):
+    assert train(tmp_path, "--learner", name, iterations=2) == 0
+    assert f'"learner": "{name}"' in (tmp_path / "settings.json").read_text()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(tmp_path, capsys, device):
+    assert train(tmp_path / "out", "--device", device) == 1
+    assert f"--device {device} cannot be used here" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

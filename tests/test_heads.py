@@ -263,7 +263,7 @@ def test_a_penalty_above_rounding_is_kept_as_it_is() -> None:
     torch.testing.assert_close(ridge(phi, phi[:, :1], number(1e-6)), expected, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("name", ["regression", "logistic"])
+@pytest.mark.parametrize("name", ["regression", "logistic", "prototypes"])
 def test_captured_and_chunked_gradients_equal_eager_ones(name: str) -> None:
     learner = LEARNERS[name]()
     batch, parameters = batch_for(name), dict(learner.named_parameters())

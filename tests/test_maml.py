@@ -549,7 +549,10 @@ def test_presets_are_arguments() -> None:
 def test_inner_loop_is_gradient_descent() -> None:
     """theta^2 / 2 with alpha = 1/2 halves theta at each step."""
     path, losses = inner_loop(
-        lambda w: w["theta"] ** 2 / 2, {"theta": torch.tensor(8.0)}, [{"theta": torch.tensor(0.5)}], 3
+        lambda w: w["theta"] ** 2 / 2,
+        {"theta": torch.tensor(8.0)},
+        [{"theta": torch.tensor(0.5)}],
+        3,
     )
     assert [float(w["theta"]) for w in path] == [8.0, 4.0, 2.0, 1.0]
     assert losses.tolist() == [32.0, 8.0, 2.0, 0.5]

@@ -123,19 +123,11 @@ def test_chunks_give_the_same_run() -> None:
         torch.testing.assert_close(p, q, rtol=1e-8, atol=1e-10)
 
 
-def test_compiled_training_gives_the_same_run(monkeypatch) -> None:
-    """The path of compile=True, without the compiler: test_maml.py has that."""
-    calls = []
-
-    def compiler(function, **settings):
-        calls.append(settings)
-        return function
-
-    monkeypatch.setattr(torch, "compile", compiler)
+def test_captured_training_gives_the_same_run() -> None:
+    """The compiler itself is tested with the meta-gradient."""
     a, b = learner(), learner()
-    eager, compiled = train(a, 3), train(b, 3, compile=True)
-    assert calls == [{"fullgraph": True, "dynamic": False}]
-    assert compiled.outer_loss == pytest.approx(eager.outer_loss, rel=1e-10)
+    eager, captured = train(a, 3), train(b, 3, compile="capture")
+    assert captured.outer_loss == pytest.approx(eager.outer_loss, rel=1e-10)
     for p, q in zip(a.parameters(), b.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-8, atol=1e-10)
 
@@ -249,6 +241,67 @@ def test_a_constant_run_may_go_on_for_longer(tmp_path) -> None:
     two = train(parts, 9, checkpoint=tmp_path / "run.pt")
     assert two.outer_loss == one.outer_loss
     assert_same_state(state(parts), state(whole))
+
+
+@pytest.mark.parametrize("length", [3, 5, 6, 7])
+def test_a_longer_run_forgets_the_validation_of_its_earlier_end(tmp_path, length) -> None:
+    """Also where that validation, off the grid, was the best so far: the outer rate is wild."""
+    settings = {
+        "outer_lr": 0.3,
+        "seed": 2,
+        "validation": mk.tasks.Sinusoid(amplitude=(1.0, 2.0)),
+        "validation_tasks": 6,
+        "validate_every": 4,
+    }
+    whole, parts = learner(), learner()
+    one = train(whole, 12, checkpoint=tmp_path / "one.pt", **settings)
+    early = train(parts, length, checkpoint=tmp_path / "two.pt", **settings)
+    assert early.validation_iteration[-1] == length
+    again = train(learner(), length, checkpoint=tmp_path / "two.pt", **settings)
+    assert again == early
+    two = train(parts, 12, checkpoint=tmp_path / "two.pt", **settings)
+    assert two.validation_iteration == [4, 8, 12]
+    assert record(two) == record(one)
+    assert_same_state(state(parts), state(whole))
+    a, b = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
+    assert_same_state(a["best"], b["best"])
+
+
+def test_the_best_of_an_earlier_end_is_not_that_of_a_longer_run(tmp_path, monkeypatch) -> None:
+    values = iter([1.0, 3.0])  # after 2 iterations, where the first run ends, and after 3
+
+    class Judged(mk.MAML):
+        def query_losses(self, batch, steps=None):
+            if len(batch.support.x) == 5:  # validation
+                return torch.tensor([next(values)], dtype=F64)
+            return super().query_losses(batch, steps)
+
+    a = Judged(mk.models.MLP(1, 1, hidden=(3,)).double())
+    settings = {
+        "validation": mk.tasks.Sinusoid(),
+        "validation_tasks": 5,
+        "validate_every": 3,
+        "checkpoint": tmp_path / "run.pt",
+    }
+    assert train(a, 2, **settings).validation_loss == [1.0]
+    history = train(a, 3, **settings)
+    assert (history.validation_iteration, history.validation_loss) == ([3], [3.0])
+    plain = mk.MAML(mk.models.MLP(1, 1, hidden=(3,)).double())
+    train(plain, 3)
+    assert_same_state(state(a), state(plain))
+
+
+def test_a_learner_is_told_how_many_iterations_are_done(tmp_path) -> None:
+    class Told(mk.MAML):
+        told: tuple[int, ...] = ()
+
+        def at_iteration(self, done: int) -> None:
+            self.told = (*self.told, done)
+
+    a, b = (Told(mk.models.MLP(1, 1, hidden=(3,)).double()) for _ in "ab")
+    train(a, 3, checkpoint=tmp_path / "run.pt")
+    train(b, 5, checkpoint=tmp_path / "run.pt")
+    assert (a.told, b.told) == ((0, 1, 2), (3, 4))
 
 
 def test_a_finished_run_is_not_run_again(tmp_path) -> None:
@@ -566,8 +619,8 @@ def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
     """The root mean square of a perfect fit is 0, and its slope is not finite."""
 
     class Root(mk.MAML):
-        def forward(self, batch, steps=None):
-            losses, support = super().forward(batch, steps)
+        def forward(self, batch):
+            losses, support = super().forward(batch)
             return (losses - losses.detach()).sqrt(), support
 
     a = Root(mk.models.MLP(1, 1, hidden=(3,)).double())

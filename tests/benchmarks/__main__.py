@@ -1,0 +1,295 @@
+"""How fast is one meta-step? mamlkit beside TorchOpt, higher and JAX, on the same arithmetic.
+
+Run from the root of the repository::
+
+    pip install -e ".[bench]"
+    python -m tests.benchmarks                     # the tables; some eight minutes
+    python -m tests.benchmarks --plot scaling.png  # and the picture of how the cost grows
+
+Every row computes the meta-gradient of the same batch from the same weights, in float32, on one
+thread. Before the clock starts, all gradients are compared with mamlkit's eager one in float64.
+Then the rows take turns, and medians are reported; the first call stands apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import mamlkit as mk
+from mamlkit.gradients import Compile, capture, meta_gradients
+from tests.benchmarks.workloads import SCALING, WORKLOADS, Workload, gradient_of
+
+Step = Callable[[], Sequence[Any]]  # one meta-step; returns the meta-gradient
+Table = dict[str, tuple[float, float]]  # row -> milliseconds of the first call, of the median one
+PATHS: dict[str, Compile] = {
+    "mamlkit eager": False,
+    "mamlkit captured": "capture",
+    "mamlkit compiled": True,
+}
+
+
+def by_mamlkit(work: Workload, device: str, compile: Compile, adam: bool = False) -> Step:
+    """``meta_gradients``; with ``adam`` all of a training iteration but the record of it."""
+    learner, batch = work.learner(torch.float32, device), work.batch(torch.float32, device)
+    parameters: dict[str, Tensor] = dict(learner.named_parameters())
+    gradients = meta_gradients(learner, parameters, compile=compile)
+
+    def step() -> list[Tensor]:
+        gradients(batch)
+        return gradient_of(learner)
+
+    optimiser = torch.optim.Adam(parameters.values(), lr=1e-3, fused=True)
+    generator = torch.Generator().manual_seed(2)  # its first batch is the one of all rows
+    drawn: dict[str, Any] = {"dtype": torch.float32, "device": device, "generator": generator}
+
+    def iteration() -> list[Tensor]:
+        gradients(work.family.sample(work.tasks, work.shots, work.queries, **drawn))
+        float(
+            torch.nn.utils.get_total_norm(
+                [p.grad for p in parameters.values() if p.grad is not None]
+            )
+        )
+        optimiser.step()
+        return gradient_of(learner)
+
+    return iteration if adam else step
+
+
+def by_cuda_graph(work: Workload) -> Step:
+    """The captured step as one CUDA graph."""
+    learner, batch = work.learner(torch.float32, "cuda"), work.batch(torch.float32, "cuda")
+    weights = {n: p.detach() for n, p in learner.named_parameters()}
+    state = dict(learner.named_buffers())
+    graph = capture(learner, weights, state, batch)
+    run = torch.compile(graph, fullgraph=True, dynamic=False, mode="reduce-overhead")
+    leaves = torch.utils._pytree.tree_leaves(batch)
+
+    def step() -> list[Tensor]:
+        with torch.no_grad():
+            results = run(*weights.values(), *state.values(), *leaves)
+            return [g.clone() for g in results[: len(weights)]]
+
+    return step
+
+
+def rows(work: Workload, device: str) -> dict[str, Callable[[], Step]]:
+    """What is compared on this workload: the name of a row, and how to make its step."""
+    table: dict[str, Callable[[], Step]] = {
+        name: lambda c=c: by_mamlkit(work, device, c)  # type: ignore[misc]
+        for name, c in PATHS.items()
+    }
+    table["mamlkit compiled + sampling + Adam"] = lambda: by_mamlkit(work, device, True, adam=True)
+    if device == "cuda":
+        table["mamlkit, CUDA graph"] = lambda: by_cuda_graph(work)
+    from tests.benchmarks import peers
+
+    def by_loop(peer: Callable[..., Step]) -> Step:
+        model = work.model().to(device, torch.float32)
+        return peer(work, model, work.batch(torch.float32, device))
+
+    def by_jax(**how: bool) -> Step:
+        return peers.by_jax(work, work.model(), work.batch(torch.float32, "cpu"), **how)
+
+    table["TorchOpt"] = lambda: by_loop(peers.by_torchopt)
+    table["higher"] = lambda: by_loop(peers.by_higher)
+    if device == "cpu":
+        table["JAX jit"] = by_jax
+        if work.steps > 1:
+            table["JAX jit, scan over steps"] = lambda: by_jax(scan=True)
+        table["JAX jit + optax Adam"] = lambda: by_jax(adam=True)
+    return table
+
+
+def largest_difference(gradient: Sequence[Any], reference: Sequence[Tensor]) -> float:
+    """Largest difference of any entry, over the largest entry."""
+    size = max(float(r.abs().max()) for r in reference)
+    pairs = zip(gradient, reference, strict=True)
+    return (
+        max(float((torch.as_tensor(g.tolist()).double() - r.cpu()).abs().max()) for g, r in pairs)
+        / size
+    )
+
+
+def clock(step: Step, device: str) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter()
+    step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def measure(steps: dict[str, Step], device: str, first: dict[str, float], seconds: float) -> Table:
+    """Interleaved: the rows take turns, 25 times, each for its share of ``seconds``."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(25):
+        for name, step in steps.items():
+            once = clock(step, device)  # others have had the caches in between
+            if once > 100:  # so slow that the caches do not matter
+                times[name].append(once)
+                continue
+            end = time.perf_counter() + seconds / 25
+            times[name].append(clock(step, device))
+            while time.perf_counter() < end:
+                times[name].append(clock(step, device))
+    return {name: (first[name], statistics.median(t)) for name, t in times.items()}
+
+
+def compare(work: Workload, device: str, seconds: float) -> Table:
+    """Check that all rows compute the same gradient, then time them."""
+    reference = work.learner(torch.float64, device)
+    reference.query_losses(work.batch(torch.float64, device)).mean().backward()  # type: ignore[no-untyped-call]
+    expected = gradient_of(reference)
+    steps: dict[str, Step] = {}
+    first: dict[str, float] = {}
+    for name, make in rows(work, device).items():
+        steps[name] = make()
+        start = time.perf_counter()
+        gradient = steps[name]()
+        first[name] = 1e3 * (time.perf_counter() - start)
+        difference = largest_difference(gradient, expected)
+        assert difference < 1e-4, (
+            f"{name} computes another gradient on {work.name}: {difference:.1e}"
+        )
+    return measure(steps, device, first, seconds)
+
+
+def show(work: Workload, table: Table) -> None:
+    """Print one workload."""
+    print(f"\n{work.name}; all gradients agree")
+    peers = [name for name in ("TorchOpt", "higher", "JAX jit") if name in table]
+    print(f"{'':38}{'first call':>12}{'median':>9}" + "".join(f"{'x ' + p:>12}" for p in peers))
+    for name, (first, median) in table.items():
+        ratios = "".join(f"{table[p][1] / median:12.2f}" for p in peers)
+        print(f"{name:38}{first:12.0f}{median:9.3f}{ratios}", flush=True)
+
+
+def scaling(device: str, seconds: float) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Milliseconds per meta-step over tasks, points, width and inner steps. Only the tasks are
+    compiled at every size: elsewhere compilers would take most of the time.
+    """
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for what, (values, workload) in SCALING.items():
+        paths = {n: c for n, c in PATHS.items() if c is not True or what == "tasks"}
+        found[what] = {name: [] for name in paths}
+        if device == "cuda" and what == "tasks":
+            values = (*values, *(4**k for k in range(7, 13)))
+        print(f"\nscaling in {what}, milliseconds" + "".join(f"{n:>20}" for n in paths))
+        for value in values:
+            try:
+                steps = {n: by_mamlkit(workload(value), device, c) for n, c in paths.items()}
+                first = {n: clock(s, device) for n, s in steps.items()}
+                table = measure(steps, device, first, seconds)
+            except torch.cuda.OutOfMemoryError:
+                print(f"{value:>28}: out of memory")
+                break
+            for name, (_, median) in table.items():
+                found[what][name].append((value, median))
+            line = "".join(f"{median:20.3f}" for _, median in table.values())
+            per_second = 1e3 * workload(value).tasks / min(m for _, m in table.values())
+            print(f"{value:>28}{line}   {per_second:12.0f} tasks/s", flush=True)
+    return found
+
+
+def plot(found: dict[str, dict[str, list[tuple[int, float]]]], path: Path) -> None:
+    """Four panels with logarithmic axes; grey is proportional growth."""
+    import matplotlib.pyplot as plt
+
+    from mamlkit.plots import STYLE
+
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(2, 2, figsize=(8, 6), sharey=True)
+        for ax, (what, lines) in zip(axes.flat, found.items(), strict=True):
+            for name, points in lines.items():
+                ax.loglog(*zip(*points, strict=True), marker="o", markersize=4, label=name)
+            x, y = zip(*lines["mamlkit captured"], strict=True)
+            ax.loglog(x, [y[-1] * v / x[-1] for v in x], color="0.7", lw=1, ls="-", zorder=0)
+            ax.set(xlabel=what, ylabel="ms per meta-step" if ax in axes[:, 0] else "")
+        axes[0, 0].set_ylim(bottom=0.05)
+        axes[0, 0].legend(fontsize=9)
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+
+
+FIRST_STEP = """
+import time, torch
+from tests.benchmarks.__main__ import by_mamlkit
+from tests.benchmarks.workloads import WORKLOADS
+start = time.perf_counter()
+by_mamlkit(WORKLOADS[{index}], "{device}", True)()
+print(time.perf_counter() - start)
+"""
+
+
+def first_compiled_steps(device: str) -> None:
+    """Seconds of the first compiled step in a new process: with an empty cache, and with a full."""
+    print("\nfirst compiled step in a new process, seconds, without `import torch`")
+    for index, work in enumerate(WORKLOADS[:2]):
+        with tempfile.TemporaryDirectory() as cache:
+            seconds = []
+            for _ in ("cold", "warm"):
+                code = FIRST_STEP.format(index=index, device=device)
+                run = subprocess.run(
+                    [sys.executable, "-W", "ignore", "-c", code],
+                    env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache},
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                seconds.append(float(run.stdout.split()[-1]))
+        print(f"{work.name:38}cold {seconds[0]:6.1f}   warm {seconds[1]:6.1f}", flush=True)
+
+
+def real_training(device: str) -> None:
+    """Milliseconds per iteration of ``meta_train`` on the first workload, all included."""
+    work = WORKLOADS[0]
+    learner = work.learner(torch.float32, device)
+    settings: dict[str, Any] = {"shots": work.shots, "meta_batch": work.tasks}
+    history = mk.meta_train(
+        learner, work.family, iterations=3000, compile=True, progress=False, **settings
+    )
+    took = [b - a for a, b in zip(history.seconds[1:], history.seconds[2:], strict=False)]
+    mean, median = 1e3 * statistics.mean(took), 1e3 * statistics.median(took)
+    print(
+        f"\nmeta_train, compiled, {work.name}: {median:.3f} ms/iteration (median), {mean:.3f} "
+        f"(mean); 70,000 iterations take {70 * mean:.0f} s"
+    )
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--seconds", type=float, default=1.0, help="of timing per row (default 1)")
+    parser.add_argument("--workloads", type=int, default=len(WORKLOADS), help="only the first few")
+    parser.add_argument("--plot", type=Path, help="where to save the picture of the scaling")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = options.device
+    names = ("torch", "torchopt", "higher", "jax", "optax")
+    print(", ".join(f"{name} {version(name)}" for name in names))
+    print(f"{device}, {os.cpu_count()} cores, one thread, float32; milliseconds per meta-step")
+    for work in WORKLOADS[: options.workloads]:
+        show(work, compare(work, device, options.seconds))
+    real_training(device)
+    first_compiled_steps(device)
+    found = scaling(device, options.seconds / 4)
+    if options.plot:
+        plot(found, options.plot)
+
+
+if __name__ == "__main__":
+    main()
