@@ -219,6 +219,9 @@ def _prepare(
         batch = convert(batch, weights[0].dtype, weights[0].device)
     sizes: dict[str, float] = {"adapted": torch.nan, "meta_parameters": 0}
     jobs: dict[str, Callable[[], Any]] = {}
+    if hasattr(learner, "query_losses"):
+        with torch.no_grad():
+            learner.query_losses(batch)  # says in words what does not fit
     if hasattr(learner, "inner_path"):
         first = type(batch.support)(*(leaf[0] for leaf in batch.support))
         path, _ = learner.inner_path(first, learner.inner_steps)
@@ -229,7 +232,7 @@ def _prepare(
         parameters = check_learner(learner)
         sizes["meta_parameters"] = sum(p.numel() for p in parameters.values())
         gradients = meta_gradients(learner, parameters)
-        optimiser = torch.optim.Adam(parameters.values(), lr=0.0)  # all the work, nothing moved
+        optimiser = torch.optim.Adam(parameters.values(), lr=0.0, fused=True)
 
         def meta_step() -> None:
             gradients(batch)

@@ -49,6 +49,7 @@ def calibration(
 
     if not isinstance(learners, Mapping) or not learners:
         raise MamlkitError("calibration() needs a dict of learners, such as {'head': learner}.")
+    levels = [levels] if isinstance(levels, int | float) else list(levels)
     if not levels or not all(0 < number("level", level) < 1 for level in levels):
         raise MamlkitError(f"levels must lie between 0 and 1, such as (0.5, 0.9), not {levels!r}.")
     batch = new_tasks(family, shots, n_tasks, queries, seed)
@@ -88,7 +89,9 @@ class Recalibrated:
     def adapt(self, x: Any, y: Tensor | None = None, **told: Any) -> Belief:
         """Adapt the learner; the mean is as before."""
         predict = self.learner.adapt(x, y, **told)
-        return Belief(lambda x_new: self.corrected(predict.distribution(x_new)))
+        # A factor on all variances leaves the best place to measure where it was.
+        gain = getattr(predict, "gain", None)
+        return Belief(lambda x_new: self.corrected(predict.distribution(x_new)), gain)
 
     def corrected(self, given: Gaussian) -> Gaussian:
         """The same mean, with the corrected variance."""

@@ -84,14 +84,13 @@ class Ranks:
         if self._n_support is None:  # before that a rank that failed cannot know what to send
             self.agree(error)
             self._n_support = len(support)
-        # What goes over the network: failures, stops, loss, support losses; then for each
-        # parameter how many ranks have a gradient of it; then the gradients, end to end.
+        # What goes over the network: failures, stops, loss, support losses; then the gradients,
+        # end to end.
         grads = [None if error else p.grad for p in parameters]
         dtype = functools.reduce(torch.promote_types, (p.dtype for p in parameters))
         flags = [float(error is not None), float(interrupted())]
         sums = [weight * value for value in (loss, *support)]
-        present = [float(g is not None) for g in grads]
-        head = torch.tensor([*flags, *sums, *present], dtype=dtype, device=parameters[0].device)
+        head = torch.tensor([*flags, *sums], dtype=dtype, device=parameters[0].device)
         flat = torch.cat(
             [head]
             + [
@@ -101,13 +100,12 @@ class Ranks:
         )
         with self._in_touch():
             dist.all_reduce(flat)
-        failed, stop, loss, *rest = flat[: len(head)].tolist()
+        failed, stop, loss, *support = flat[: len(head)].tolist()
         if failed:
             self.agree(error)
-        support, present = rest[: len(support)], rest[len(support) :]
         parts = torch.split(flat[len(head) :], [p.numel() for p in parameters])
-        for p, part, ranks_with in zip(parameters, parts, present, strict=True):
-            p.grad = part.view_as(p).to(p.dtype) if ranks_with else None
+        for p, part in zip(parameters, parts, strict=True):
+            p.grad = torch.empty_like(p).copy_(part.view_as(p))  # laid out in memory as p is
         return loss, support, bool(stop)
 
     def mean(self, measure: Callable[[TaskBatch], Tensor], batch: TaskBatch) -> float:

@@ -41,9 +41,9 @@ def meta_gradients(
         compile: False runs the learner as it is. "capture" records the operations of a step at the
             first batch and replays them. True compiles the record, which takes seconds and a C++
             compiler. The record is fixed but for parameters and buffers, which are read anew at
-            each step. It is made again for new shapes, and when ``learner.training`` or
-            ``learner.phase`` differs: a learner whose computation changes during training says so
-            by that hashable attribute.
+            each step. It is made again for new shapes, and when ``learner.training``,
+            ``learner.extra_repr()`` (its settings) or ``learner.phase`` differs: a learner whose
+            computation changes during training says so by that hashable attribute.
 
     Raises:
         MamlkitError: from the function, if a step cannot be captured or compiled.
@@ -57,12 +57,15 @@ def meta_gradients(
         else:
             losses, support = learner(batch)
         (share * losses.mean()).backward()
+        for p in parameters.values():  # as the other paths have it, and as Adam takes it
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         return losses.detach().mean(), support.mean(0)
 
     def recorded(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
         leaves = tree_leaves(batch)
         shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in leaves]
-        key = (getattr(learner, "phase", None), learner.training, *shapes)
+        told = (getattr(learner, "phase", None), learner.training, learner.extra_repr())
+        key = (*told, *shapes)
         if key not in steps:
             steps[key] = _record(learner, parameters, batch, compile)
         step, places = steps[key]
@@ -72,7 +75,8 @@ def meta_gradients(
             # New tensors: what a step returns may share memory.
             gradient = torch._foreach_mul(found, share)
         for p, g in zip(parameters.values(), gradient, strict=True):
-            p.grad = g if p.grad is None else p.grad.add_(g)
+            # Laid out as the parameter is: Adam's fused kernel walks through memory.
+            p.grad = (torch.zeros_like(p) if p.grad is None else p.grad).add_(g)
         return loss, support
 
     one_chunk = recorded if compile else eager
@@ -140,8 +144,7 @@ def capture(
             return losses.mean(), support.mean(0)
 
         gradient, (loss, support) = grad_and_value(objective, has_aux=True)(theta)
-        # Adam's fused kernel walks through memory: a gradient lies there as its weights do.
-        return [*(g.contiguous() for g in gradient.values()), loss, support]
+        return [*gradient.values(), loss, support]
 
     try:
         record = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)

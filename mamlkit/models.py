@@ -155,6 +155,10 @@ class LowRank(nn.Module):
 
     def __init__(self, model: nn.Module, context: int = 2, seed: int = 0) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module) or not any(True for _ in model.parameters()):
+            raise MamlkitError(
+                f"LowRank needs a torch.nn.Module with parameters, but {model!r} was given."
+            )
         self.model = copy.deepcopy(model)
         like = next(self.model.parameters())
         self.context = _zero_context(count("context", context), like)

@@ -10,17 +10,28 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mamlkit.checkpoints import load_learner, save_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.learners import ANIL, FOMAML, MAML, MetaSGD
+from mamlkit.evaluation import tune
+from mamlkit.learners import ANIL, CAVIA, FOMAML, MAML, CoDA, MAMLPlusPlus, MetaSGD
+from mamlkit.learners.heads import RidgeHead
+from mamlkit.learners.implicit import ImplicitMAML
+from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.reptile import Reptile
+from mamlkit.losses import rmse
 from mamlkit.models import MLP
-from mamlkit.tasks import Sinusoid
+from mamlkit.quickstart import MEASURED_AT, SETTINGS
+from mamlkit.tasks import Family, Sinusoid, VapourPressure
 from mamlkit.tasks.base import count
 from mamlkit.tasks.sinusoid import FINN_2017
-from mamlkit.training import meta_train
+from mamlkit.training import History, meta_train
 from mamlkit.yardsticks import Pooled
+
+SHIPPED_SEEDS = (0, 1, 2, 3, 4)
+
+# --- finn2017: the sinusoid benchmark at full length (notebook 04) --------------------------------
 
 _MAKERS: dict[str, Callable[..., MAML]] = {
     "maml": MAML,
@@ -30,7 +41,6 @@ _MAKERS: dict[str, Callable[..., MAML]] = {
     "pooled": Pooled,
 }
 LEARNERS = tuple(_MAKERS)
-SHIPPED_SEEDS = (0, 1, 2, 3, 4)
 
 
 def finn2017_learner(name: str, seed: int = 0) -> MAML:
@@ -77,54 +87,212 @@ def finn2017(
         progress: show a progress bar for each run.
     """
     count("iterations", iterations)
+    protocol: dict[str, Any] = {**FINN_2017, "iterations": iterations}
     compiled = _has_compiler() if compile is None else compile
-    out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for name in learners:
             learner = finn2017_learner(name, seed)
-            protocol: dict[str, Any] = {**FINN_2017, "iterations": iterations}
-            history = meta_train(
-                learner,
-                Sinusoid(),
-                **protocol,
-                seed=seed,
-                compile=compiled,
-                checkpoint=out / "checkpoints" / f"finn2017-{name}-{seed}.pt",
-                checkpoint_every=5000,
-                progress=progress,
-            )
-            if history.interrupted:
-                raise KeyboardInterrupt
-            save_learner(
-                learner,
-                out / f"finn2017-{name}-{seed}.pt",
-                recipe="finn2017",
-                variant=name,
-                seed=seed,
-                settings=protocol,
-                protocol=history.settings,
-                outer_loss=_block_means(history.outer_loss, max(1, iterations // 70)),
-                seconds=round(history.seconds[-1]),
-                compiled=compiled,
-                versions={
-                    "python": platform.python_version(),
-                    **{package: version(package) for package in ("mamlkit", "torch", "numpy")},
-                },
-            )
+            kind = f"finn2017-{name}"
+            job = _Job("finn2017", kind, name, seed, Sinusoid(), protocol, compiled)
+            job.save(out, learner, job.train(out, learner, progress))
 
 
-RECIPES: dict[str, Callable[[Path], None]] = {"finn2017": finn2017}
+# --- family: every variant at an equal budget (notebook 06) ---------------------------------------
+
+#: The problems of the recipe ``family``, with their protocols as keywords of
+#: :func:`mamlkit.meta_train`: sinusoids; fluids measured once at T/Tc = 0.7; fluids measured twice,
+#: anywhere. The fluids take the settings of the quickstart.
+FAMILY: dict[str, dict[str, Any]] = {
+    "sinusoid": {
+        "shots": 10,
+        "meta_batch": 25,
+        "iterations": 1000,
+        "outer_lr": 3e-3,
+        "schedule": "cosine",
+        "grad_clip": 1.0,
+    },
+    "fluids": {**SETTINGS, "iterations": 1500},
+    "anywhere": {**SETTINGS, "iterations": 1500, "shots": 2},
+}
+
+#: One setting of each learner of the recipe ``family``, the best of three in a short run on
+#: validation tasks: inner_lr, or the penalty where there is no step. "modulate" is CAVIA with the
+#: context fed by modulation, "curvature" a learned matrix step of the head, "solved" a context that
+#: implicit MAML solves for. Not searched: Reptile, the ridge head and "solved"; pooled, whose
+#: fine-tuning is chosen afterwards; contexts and CoDA on the fluids, taken from earlier trials.
+#: "anywhere" takes over what was chosen for the fluids.
+CHOSEN: dict[str, dict[str, float]] = {
+    "sinusoid": {
+        "pooled": 0.01,
+        "maml": 0.03,
+        "fomaml": 0.03,
+        "anil": 0.1,
+        "curvature": 0.03,
+        "metasgd": 0.03,
+        "mamlpp": 0.03,
+        "cavia": 0.3,
+        "modulate": 0.1,
+        "coda": 0.01,
+        "reptile": 0.01,
+        "imaml": 0.1,
+        "ridge": 0.1,
+    },
+    "fluids": {
+        "pooled": 0.01,
+        "maml": 0.03,
+        "fomaml": 0.03,
+        "anil": 0.1,
+        "curvature": 0.1,
+        "metasgd": 0.1,
+        "mamlpp": 0.1,
+        "cavia": 1.0,
+        "modulate": 0.3,
+        "coda": 0.1,
+        "reptile": 0.1,
+        "imaml": 0.1,
+        "ridge": 0.1,
+    },
+}
+CHOSEN["anywhere"] = {
+    **{name: CHOSEN["fluids"][name] for name in ("metasgd", "cavia", "ridge")},
+    "solved": 1e-4,
+}
+#: Implicit MAML solves its inner problem and gets a part of the iterations: one in so many.
+FEWER = {"imaml": 8, "solved": 3}
 
 
-def shipped(name: str, seed: int = 0) -> MAML:
+def family_learner(problem: str, name: str, seed: int = 0) -> MetaLearner:
+    """An untrained learner of the recipe ``family``, in float32.
+
+    All have a network 1-40-40-1 with tanh; the ridge head takes the place of its last layer.
+    Gradient-based learners make five inner steps on the sinusoids, and one on the fluids, where
+    MAML++ and Reptile, which are about several steps, make five. Contexts hold two numbers on the
+    sinusoids and one on the fluids: as many as the curves have unknowns.
+
+    Args:
+        problem: "sinusoid", "fluids" or "anywhere".
+        name: one of ``CHOSEN[problem]``.
+        seed: fixes the random start.
+    """
+    if problem not in CHOSEN or name not in CHOSEN[problem]:
+        raise MamlkitError(
+            f"there is no learner {name!r} for {problem!r} in the recipe family; choose a problem "
+            f"from {list(CHOSEN)} and one of its learners, such as {list(CHOSEN['anywhere'])}."
+        )
+    value, sines = CHOSEN[problem][name], problem == "sinusoid"
+    context, steps = (2, 5) if sines else (1, 1)
+    anneal = FAMILY[problem]["iterations"] // 5
+
+    def net(d_out: int = 1, hidden: Sequence[int] = (40, 40), **settings: Any) -> MLP:
+        x_range = None if sines else VapourPressure.x_range
+        return MLP(1, d_out, hidden=hidden, x_range=x_range, seed=seed, **settings).float()
+
+    makers: dict[str, Callable[[], MetaLearner]] = {
+        "pooled": lambda: Pooled(net(), value),
+        "maml": lambda: MAML(net(), value, steps),
+        "fomaml": lambda: FOMAML(net(), value, steps),
+        "anil": lambda: ANIL(net(), value, steps),
+        "curvature": lambda: MAML(net(), value, adapt="head", learn_lr="matrix"),
+        "metasgd": lambda: MetaSGD(net(), value, steps),
+        "mamlpp": lambda: MAMLPlusPlus(
+            net(), value, 5, anneal=anneal, second_order_from=anneal // 2
+        ),
+        "cavia": lambda: CAVIA(net(context=context), value, steps),
+        "modulate": lambda: CAVIA(net(context=context, feed="modulate"), value, steps),
+        "coda": lambda: CoDA(net(), value, steps, context=context, seed=seed),
+        "reptile": lambda: Reptile(net(), value, 5),
+        "imaml": lambda: ImplicitMAML(net(), value, tolerance=1e-2, max_steps=15, max_cg=8),
+        "solved": lambda: ImplicitMAML(
+            net(context=context), value, adapt="context", tolerance=1e-3, max_steps=8, max_cg=1
+        ),
+        "ridge": lambda: RidgeHead(net(40, (40,)), value),
+    }
+    return makers[name]()
+
+
+def family_tasks(problem: str, part: str = "train") -> Family:
+    """The tasks of a problem of the recipe ``family``: "train", "validation" or "test"."""
+    if problem == "sinusoid":
+        return Sinusoid()
+    at = (MEASURED_AT,) if problem == "fluids" else None
+    return VapourPressure(at=at).split(part)  # type: ignore[arg-type]
+
+
+def family(
+    out: Path,
+    *,
+    problems: Sequence[str] = tuple(FAMILY),
+    learners: Sequence[str] = (*CHOSEN["sinusoid"], "solved"),
+    seeds: Sequence[int] = SHIPPED_SEEDS,
+    iterations: int | None = None,
+    compile: bool | None = None,
+    progress: bool = True,
+) -> None:
+    """Train every variant of the family at an equal budget, and save the learners.
+
+    Protocols are in :data:`FAMILY`, settings in :data:`CHOSEN`. Implicit MAML, which solves its
+    inner problem and cannot be compiled, gets fewer iterations, :data:`FEWER`. After training, step
+    size and number of inner steps at test time are chosen on validation tasks for whatever has a
+    fixed step size, the number alone where it is learned; they are notes of the file, and
+    :func:`shipped` sets them. All takes some half an hour on one core.
+
+    Args:
+        out: a folder; a learner goes to ``out/family-problem-name-s.pt`` with its notes.
+        problems, learners, seeds: which; a learner that a problem does not have is left out.
+        iterations: outer steps; None takes the protocol's.
+        compile: compile the training step; None does so if there is a C++ compiler.
+        progress: show a progress bar for each run.
+    """
+    for seed in seeds:
+        for problem in problems:
+            for name in (name for name in CHOSEN[problem] if name in learners):
+                learner = family_learner(problem, name, seed)
+                protocol = dict(FAMILY[problem])
+                if iterations is not None:
+                    protocol["iterations"] = count("iterations", iterations)
+                protocol["iterations"] = max(1, protocol["iterations"] // FEWER.get(name, 1))
+                compiled = _has_compiler() if compile is None else compile
+                compiled = compiled and not isinstance(learner, ImplicitMAML)
+                kind, tasks = f"family-{problem}-{name}", family_tasks(problem)
+                job = _Job("family", kind, name, seed, tasks, protocol, compiled)
+                history = job.train(out, learner, progress)
+                job.save(out, learner, history, tuned=_tuned(learner, problem))
+
+
+def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
+    """Inner step size and number of steps at test time, chosen on validation tasks."""
+    if not isinstance(learner, MAML):
+        return {}
+    before = learner.inner_lr, learner.inner_steps
+    patient = learner.step_weights[0] == 1.0 or isinstance(learner, Reptile)
+    tune(
+        learner,
+        family_tasks(problem, "validation"),
+        FAMILY[problem]["shots"],
+        inner_lr=[f * learner.inner_lr for f in (0.1, 0.3, 1.0, 3.0, 10.0)],
+        max_steps=30 if patient else 10,
+        n_tasks=200 if problem == "sinusoid" else None,
+        loss=None if problem == "sinusoid" else rmse,
+    )
+    found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
+    learner.inner_lr, learner.inner_steps = before
+    return found
+
+
+# --- what the recipes share -----------------------------------------------------------------------
+
+RECIPES: dict[str, Callable[[Path], None]] = {"finn2017": finn2017, "family": family}
+
+
+def shipped(name: str, seed: int = 0) -> Any:
     """A learner that ships with the package, trained by the recipe in the first part of its name.
 
     Args:
-        name: "finn2017-maml", "finn2017-fomaml", "finn2017-anil", "finn2017-metasgd" or
-            "finn2017-pooled".
+        name: such as "finn2017-maml" or "family-fluids-cavia".
         seed: one of ``SHIPPED_SEEDS``.
 
-    Returns the learner in float32, as it was trained; ``.double()`` moves it to float64.
+    Returns the learner in float32, as it was trained, with the inner steps that its recipe chose
+    on validation tasks, if it did; ``.double()`` moves it to float64.
 
     Example::
 
@@ -132,7 +300,9 @@ def shipped(name: str, seed: int = 0) -> MAML:
         curve = mk.evaluate(learner, mk.tasks.Sinusoid(), shots=10, steps=10)
     """
     learner, path = _find(name, seed)
-    load_learner(learner, path)
+    notes = load_learner(learner, path)
+    for setting, value in notes.get("tuned", {}).items():
+        setattr(learner, setting, value)
     return learner
 
 
@@ -144,15 +314,69 @@ def shipped_notes(name: str, seed: int = 0) -> dict[str, Any]:
     return load_learner(learner, path)
 
 
-def _find(name: str, seed: int) -> tuple[MAML, Path]:
-    recipe, _, kind = str(name).partition("-")
-    if recipe != "finn2017" or kind not in _MAKERS or seed not in SHIPPED_SEEDS:
+def _find(name: str, seed: int) -> tuple[MetaLearner, Path]:
+    names = [f"finn2017-{kind}" for kind in LEARNERS]
+    names += [f"family-{problem}-{kind}" for problem in CHOSEN for kind in CHOSEN[problem]]
+    if name not in names or seed not in SHIPPED_SEEDS:
         raise MamlkitError(
             f"no learner {name!r} with seed {seed!r} ships with mamlkit; choose a name from "
-            f"{[f'finn2017-{kind}' for kind in LEARNERS]} and a seed from {list(SHIPPED_SEEDS)}."
+            f"{names} and a seed from {list(SHIPPED_SEEDS)}."
         )
+    recipe, problem, kind = [*name.split("-"), ""][:3]
     path = Path(str(resources.files("mamlkit"))) / "weights" / f"{name}-{seed}.pt"
-    return finn2017_learner(kind, seed), path
+    if recipe == "finn2017":
+        return finn2017_learner(problem, seed), path
+    return family_learner(problem, kind, seed), path
+
+
+class _Job(NamedTuple):
+    """One run of a recipe: ``stem`` names its files."""
+
+    recipe: str
+    stem: str
+    variant: str
+    seed: int
+    tasks: Family
+    protocol: dict[str, Any]
+    compiled: bool
+
+    def train(self, out: Path, learner: MetaLearner, progress: bool) -> History:
+        """Train, or go on with the run that was cut short."""
+        out.mkdir(parents=True, exist_ok=True)
+        history = meta_train(
+            learner,
+            self.tasks,
+            **self.protocol,
+            seed=self.seed,
+            compile=self.compiled,
+            checkpoint=out / "checkpoints" / f"{self.stem}-{self.seed}.pt",
+            checkpoint_every=5000,
+            progress=progress,
+        )
+        if history.interrupted:
+            raise KeyboardInterrupt
+        return history
+
+    def save(self, out: Path, learner: MetaLearner, history: History, **notes: Any) -> None:
+        """Write the learner with how it was made."""
+        size = max(1, self.protocol["iterations"] // 70)
+        save_learner(
+            learner,
+            out / f"{self.stem}-{self.seed}.pt",
+            recipe=self.recipe,
+            variant=self.variant,
+            seed=self.seed,
+            settings=self.protocol,
+            protocol=history.settings,
+            outer_loss=_block_means(history.outer_loss, size),
+            seconds=round(history.seconds[-1]),
+            compiled=self.compiled,
+            versions={
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("mamlkit", "torch", "numpy")},
+            },
+            **notes,
+        )
 
 
 def _has_compiler() -> bool:

@@ -41,7 +41,6 @@ LEARNERS: dict[str, Callable[..., Any]] = {
         "imaml": "ImplicitMAML",
         "ridge": "RidgeHead",
     }.items()
-    if hasattr(learners, preset)
 }
 LEARNERS["pooled"] = yardsticks.Pooled
 #: What a learner asks of its network: a context to adapt, or features instead of outputs.
@@ -128,6 +127,8 @@ def make_learner(options: dict[str, Any], family: Family) -> Any:
         raise MamlkitError(
             f"--learner {options['learner']} has no {name}; leave out --{name.replace('_', '-')}."
         )
+    if options["learner"] == "maml++":  # a fifth of the run to anneal in, whatever its length
+        given |= dict.fromkeys(("anneal", "second_order_from"), options["iterations"] // 5)
     return make(model, **given)
 
 
@@ -162,6 +163,13 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
                 f"{path} cannot be read as settings of mamlkit train; give another --out."
             ) from error
         now = settings["options"]
+        history = out / "history.json"
+        done = len(History.load(history).outer_loss) if history.exists() else 0
+        if done > now["iterations"]:
+            raise MamlkitError(
+                f"{out} holds a run of {done} iterations, more than the {now['iterations']} asked "
+                "for; give another --out, or more --iterations."
+            )
         may_change = (*MAY_CHANGE, *(("iterations",) if now["schedule"] == "constant" else ()))
         for name in now:
             if name not in may_change and before.get(name) != now[name]:

@@ -162,9 +162,11 @@ def meta_train(
     outer_lr = number("outer_lr", outer_lr, positive=True)
     if grad_clip is not None:
         grad_clip = number("grad_clip", grad_clip, positive=True)
+    if not isinstance(compile, bool) and compile != "capture":
+        raise MamlkitError(f"compile must be False, 'capture' or True, not {compile!r}.")
     if compile and type(learner).forward is nn.Module.forward:
         raise MamlkitError(
-            f"compile=True needs a learner that can be called on a batch, but "
+            f"compile={compile!r} needs a learner that can be called on a batch, but "
             f"{type(learner).__name__} has only query_losses; use compile=False."
         )
     if schedule not in ("constant", "cosine"):

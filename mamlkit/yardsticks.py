@@ -235,7 +235,8 @@ class Bayes:
 
         def distribution(x_new: Tensor) -> Gaussian:
             phi = self.features(x_new).double()  # [m, p]
-            variance = ((phi @ covariance) * phi).sum(1)
+            # Rounding leaves less than nothing where all is known; as `fit`, not below 1e-9.
+            variance = ((phi @ covariance) * phi).sum(1).clamp(min=1e-18)
             return Gaussian((phi @ w)[:, None].to(x.dtype), variance[:, None].to(x.dtype))
 
         return Belief(distribution)

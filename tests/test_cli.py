@@ -337,6 +337,8 @@ def test_train_refuses_a_folder_with_another_run(tmp_path, capsys):
     assert f"{tmp_path} holds a run with other settings: --shots was 2, now 3." in told
     assert train(tmp_path, family="linear-law") == 1
     assert "FAMILY was sinusoid, now linear-law" in capsys.readouterr().err
+    assert train(tmp_path, iterations=1) == 1
+    assert "more than the 1 asked for" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 

@@ -147,6 +147,30 @@ def test_learners_of_single_precision_work_on_finite_families() -> None:
     assert errors["fixed"] == pytest.approx(errors["raw"], rel=1e-5)
 
 
+def test_a_recalibrated_head_measures_next_where_the_head_would() -> None:
+    head = BayesianHead(mk.models.MLP(1, 4, seed=1), 4)
+    fixed, x = Recalibrated(head, 2.5), torch.linspace(-5, 5, 40)[:, None]
+    batch = FAMILY.sample(10, 2, generator=torch.Generator().manual_seed(0))
+    places = [
+        [mk.where_next(learner.adapt(*pair), x) for pair in zip(*batch.support, strict=True)]
+        for learner in (head, fixed)
+    ]
+    assert places[0] == places[1]
+    widest = [
+        int(head.adapt(*p).distribution(x).variance.argmax())
+        for p in zip(*batch.support, strict=True)
+    ]
+    assert widest != places[0]  # which a gain left out would give
+
+
+def test_exact_bayes_without_noise_is_sure_and_can_be_judged() -> None:
+    family = mk.tasks.LinearLaw(noise=0.0)
+    exact = mk.yardsticks.Bayes([2.0, 0.5], [[0.25, 0.0], [0.0, 0.04]], 1e-7)
+    row = calibration({"exact": exact}, family, 5, n_tasks=5).loc["exact"]
+    assert row["rmse"] < 1e-4
+    assert row["width_90"] < 1e-4
+
+
 def test_the_gaussian_process_is_as_sure_as_scikit_learns() -> None:
     ours = mk.yardsticks.GaussianProcess.fit(mk.tasks.Sinusoid(), 20, points=10, noise=0.1)
     x, y = (torch.linspace(-4, 4, n, dtype=F64)[:, None] for n in (5, 5))
@@ -163,6 +187,7 @@ def test_the_gaussian_process_is_as_sure_as_scikit_learns() -> None:
     [
         (lambda: calibration(EXACT, FAMILY), "needs a dict of learners"),
         (lambda: calibration({"e": EXACT}, FAMILY, levels=(50,)), "between 0 and 1"),
+        (lambda: calibration({"e": EXACT}, FAMILY, levels=1.5), "between 0 and 1"),
         (lambda: calibration({"e": EXACT}, FAMILY, levels=()), "between 0 and 1"),
         (lambda: calibration({"e": mk.yardsticks.Zero()}, FAMILY), "without a variance"),
         (lambda: recalibrate(mk.MAML(mk.models.MLP(1, 1)), FAMILY), "MAML predicts numbers"),

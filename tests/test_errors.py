@@ -338,6 +338,21 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     ),
     "train: family": (lambda: train(family="springs"), ["Family", "str", "Sinusoid"]),
     "train: validation": (lambda: train(validation=batch()), ["Family", "TaskBatch"]),
+    "train: compile": (lambda: train(compile="caputre"), ["compile", "'capture'", "caputre"]),
+    "train: seed too large": (lambda: train(seed=2**70), ["seed", "2**63"]),
+    "implicit: tolerance": (
+        lambda: mk.ImplicitMAML(nn.Linear(1, 1), tolerance=2.0),
+        ["tolerance=2.0", "below 1"],
+    ),
+    "context: head": (
+        lambda: mk.MAML(mk.models.LowRank(nn.Linear(1, 1)), adapt="head"),
+        ["'head'", "context"],
+    ),
+    "low rank: no model": (lambda: mk.CoDA("mlp"), ["LowRank", "torch.nn.Module", "mlp"]),
+    "costs: d_in": (
+        lambda: mk.cost_table({"m": mk.MAML(mk.models.MLP(3, 1))}, mk.tasks.Sinusoid()),
+        ["MLP", "input size"],
+    ),
     "train: shots": (lambda: train(shots=0), ["shots", "at least 1", "0"]),
     "train: meta_batch": (lambda: train(meta_batch=2.5), ["meta_batch", "whole number", "2.5"]),
     "train: iterations": (lambda: train(iterations=0), ["iterations", "at least 1", "0"]),

@@ -124,6 +124,51 @@ def test_weights_and_batches_are_read_anew() -> None:
     torch.testing.assert_close(runs[1], runs[0], rtol=1e-10, atol=1e-12)
 
 
+class Column(nn.Module):
+    """A weight that does not lie row after row in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        start = torch.arange(6.0).reshape(3, 2) / 6
+        self.weight, self.head = nn.Parameter(start.T), nn.Parameter(torch.ones(3, 1) / 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(torch.cat([x, x**2], dim=-1) @ self.weight) @ self.head
+
+
+def test_training_does_not_depend_on_how_a_weight_lies_in_memory() -> None:
+    """Adam's fused kernel walks through memory, so a gradient must lie there as its weight does."""
+    ends = []
+    for compile, row_major in ((False, True), (False, False), ("capture", False)):
+        model = Column()
+        if row_major:
+            model.weight = nn.Parameter(model.weight.detach().contiguous())
+        assert model.weight.is_contiguous() == row_major
+        learner = mk.MAML(model, 0.1)
+        mk.meta_train(learner, Sinusoid(), iterations=3, compile=compile, progress=False)
+        ends.append([p.detach() for p in learner.parameters()])
+    torch.testing.assert_close(ends[1], ends[0])
+    torch.testing.assert_close(ends[2], ends[0])
+
+
+def test_a_setting_that_changed_is_captured_anew() -> None:
+    learner, batch = MAKERS["MAML"]().double(), sinusoids()
+    captured = meta_gradients(learner, dict(learner.named_parameters()), compile="capture")
+    before, _ = captured(batch)
+    learner.inner_lr = 0.2
+    after, _ = captured(batch)
+    assert after == pytest.approx(found(learner, batch)[1], rel=1e-12)
+    assert after != pytest.approx(before, rel=1e-3)
+
+
+def test_a_parameter_without_a_gradient_has_a_gradient_of_zero_on_every_path() -> None:
+    """Else Adam would skip it here and move it on there."""
+    learner = mk.MAML(mlp().double(), 0.1, learn_lr="tensor", step_weights=[1.0, 0.0])
+    for how in ({}, {"compile": "capture"}):
+        gradient, _, _ = found(learner, sinusoids(), **how)
+        assert [float(gradient[name]) for name in gradient if "rates" in name] == [0.0] * 6
+
+
 class Line(nn.Module):
     """A learner by hand: losses ``mean (scale * (a + b) * x - y)^2 + noise``, no inner step."""
 
@@ -242,7 +287,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> N
     from torch._inductor import config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "no-such-compiler"),))
     learner = Line()
-    with pytest.raises(mk.MamlkitError, match=r"needs a C\+\+ compiler"):
+    nowhere = {"cpp.cxx": (str(tmp_path / "no-such-compiler"),)}
+    with config.patch(nowhere), pytest.raises(mk.MamlkitError, match=r"needs a C\+\+ compiler"):
         meta_gradients(learner, trainable(learner), compile=True)(sinusoids())

@@ -81,6 +81,17 @@ def test_conjugate_gradients_solve_many_systems_at_once() -> None:
     assert reached[[0, 1, 3]].min() > 1e-3
 
 
+def test_conjugate_gradients_keep_the_best_where_the_matrix_is_not_positive() -> None:
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(20, 12, 12, generator=generator, dtype=F64)
+    a, b = root + root.mT, torch.randn(20, 12, generator=generator, dtype=F64)
+    x, reached = conjugate_gradients(lambda p: (a @ p[..., None])[..., 0], b, 1e-12, 50)
+    residual = (b - (a @ x[..., None])[..., 0]).norm(dim=1) / b.norm(dim=1)
+    torch.testing.assert_close(reached, residual)
+    assert (reached <= 1).all()  # never worse than x = 0
+    assert (reached > 1e-3).any()
+
+
 def test_conjugate_gradients_stop_where_the_matrix_is_not_positive() -> None:
     a = torch.tensor([[1.0, -2.0, 3.0], [1.0, 2.0, 3.0]], dtype=F64)  # two diagonals
     b = torch.tensor([[1.0, 0.5, 0.2], [1.0, 1.0, 1.0]], dtype=F64)

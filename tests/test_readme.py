@@ -43,6 +43,19 @@ def test_the_page_on_families_runs_from_top_to_bottom():
     assert not set(places[0]) & set(places[1])
 
 
+def test_the_page_on_growing_runs_and_its_memory_is_as_printed(capsys):
+    page = (ROOT / "docs" / "from_laptop_to_cluster.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block.replace("iterations=300", "iterations=5"), "page", "exec"), {})
+    printed = re.findall(r"^(\d+) ([\d.]+) MB$", capsys.readouterr().out, re.M)
+    told = dict(re.findall(r"^\| (\d+) \| ([\d.]+) MB \|", page, re.M))
+    assert [size for size, _ in printed] == ["256", "64", "16"]
+    for size, megabytes in printed:  # other versions of torch keep a little more or less
+        assert abs(float(megabytes) / float(told[size]) - 1) < 0.2
+
+
 def test_the_two_set_up_commands_are_there_to_the_letter():
     assert (
         "\npython -m venv .venv && . .venv/bin/activate && "

@@ -24,6 +24,20 @@ EXPECTED = {
 }
 
 
+FAMILY_NAMES = [(problem, name) for problem in recipes.CHOSEN for name in recipes.CHOSEN[problem]]
+# Mean error on test tasks of any seed: (low, high). Sinusoids: 100 tasks, squared; fluids: RMSE.
+FAMILY_EXPECTED = {
+    ("sinusoid", "maml"): (0.08, 0.30),
+    ("sinusoid", "modulate"): (0.003, 0.04),
+    ("sinusoid", "ridge"): (0.005, 0.06),
+    ("sinusoid", "pooled"): (0.9, 2.5),
+    ("fluids", "cavia"): (0.0025, 0.0042),
+    ("fluids", "coda"): (0.0022, 0.0035),
+    ("fluids", "fomaml"): (0.05, 0.20),
+    ("fluids", "ridge"): (0.009, 0.012),
+}
+
+
 def losses(learner: mk.MAML, steps: int = 10) -> torch.Tensor:
     family = mk.tasks.Sinusoid()
     return mk.evaluate(learner, family, 10, steps=steps, n_tasks=600, seed=1).losses
@@ -79,8 +93,54 @@ def test_float32_and_float64_agree_after_one_step() -> None:
 def test_the_weights_are_small_files() -> None:
     folder = Path(recipes.__file__).parent / "weights"
     files = sorted(folder.glob("*.pt"))
-    assert len(files) == len(recipes.LEARNERS) * len(recipes.SHIPPED_SEEDS)
+    kinds = len(recipes.LEARNERS) + len(FAMILY_NAMES)
+    assert len(files) == kinds * len(recipes.SHIPPED_SEEDS)
     assert all(file.stat().st_size < 50_000 for file in files)
+
+
+@pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
+@pytest.mark.parametrize(("problem", "name"), FAMILY_EXPECTED)
+def test_the_family_scores_what_the_notebook_says(problem: str, name: str, seed: int) -> None:
+    learner = recipes.shipped(f"family-{problem}-{name}", seed).double()
+    sines = problem == "sinusoid"
+    curve = mk.evaluate(
+        learner,
+        recipes.family_tasks(problem, "test"),
+        recipes.FAMILY[problem]["shots"],
+        n_tasks=100 if sines else None,
+        loss=None if sines else mk.losses.rmse,
+    )
+    low, high = FAMILY_EXPECTED[problem, name]
+    assert low < float(curve.mean[-1]) < high
+
+
+@pytest.mark.parametrize(("problem", "name"), FAMILY_NAMES)
+def test_the_family_loads_with_notes_and_its_own_inner_steps(problem: str, name: str) -> None:
+    for seed in recipes.SHIPPED_SEEDS:
+        notes = recipes.shipped_notes(f"family-{problem}-{name}", seed)
+        learner = recipes.shipped(f"family-{problem}-{name}", seed)
+        assert (notes["recipe"], notes["variant"], notes["seed"]) == ("family", name, seed)
+        iterations = recipes.FAMILY[problem]["iterations"] // recipes.FEWER.get(name, 1)
+        assert notes["settings"] == {**recipes.FAMILY[problem], "iterations": iterations}
+        assert notes["outer_loss"][-1] < notes["outer_loss"][0]
+        for setting, value in notes["tuned"].items():
+            assert getattr(learner, setting) == value
+
+
+def test_a_tiny_run_of_the_family_saves_what_loads(tmp_path: Path) -> None:
+    names = ("cavia", "imaml")
+    settings = {"problems": ("fluids",), "learners": names, "seeds": (6,), "iterations": 8}
+    recipes.family(tmp_path, compile=False, progress=False, **settings)  # type: ignore[arg-type]
+    for name, iterations in zip(names, (8, 1), strict=True):
+        again = recipes.family_learner("fluids", name, 6)
+        notes = mk.load_learner(again, tmp_path / f"family-fluids-{name}-6.pt")
+        assert notes["settings"]["iterations"] == len(notes["outer_loss"]) == iterations
+    assert notes["tuned"] == {}  # the last, implicit MAML, has no step size
+
+
+def test_a_learner_that_a_problem_does_not_have() -> None:
+    with pytest.raises(mk.MamlkitError, match="no learner 'imaml' for 'anywhere'"):
+        recipes.family_learner("anywhere", "imaml")
 
 
 def test_a_tiny_run_saves_learners_with_notes_and_resumes(tmp_path: Path) -> None:
@@ -100,6 +160,7 @@ def test_a_tiny_run_saves_learners_with_notes_and_resumes(tmp_path: Path) -> Non
 
 def test_the_recipe_is_listed_for_the_command_line() -> None:
     assert recipes.RECIPES["finn2017"] is recipes.finn2017
+    assert recipes.RECIPES["family"] is recipes.family
 
 
 @pytest.mark.parametrize(

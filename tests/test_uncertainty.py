@@ -394,6 +394,9 @@ def buffered(seed: int) -> mk.MAML:
             lambda: Ensemble(lambda seed: mk.models.MLP(1, 1, seed=seed)),
             "must return a meta-learner",
         ),
+        (lambda: Ensemble(maml(0), 3), "function from a seed to a learner"),
+        (lambda: Ensemble(lambda s: mk.ImplicitMAML(mk.models.MLP(1, 1, seed=s))), "another kind"),
+        (lambda: Ensemble(classes).adapt(normal(2, 1), torch.tensor([0, 0])), "no support point"),
         (lambda: Ensemble(mixed), "alike but for their random start"),
         (lambda: Ensemble(buffered), "share their buffers"),
         (lambda: Ensemble(maml).adapt(normal(3, 2), normal(3, 1)), "cannot take x of shape"),
@@ -428,6 +431,10 @@ def test_wrong_use_is_said_in_plain_words(wrong, words: str) -> None:
 
 
 SIN, X = mk.tasks.Sinusoid(), normal(4, 1)
+
+
+def classes(seed: int) -> mk.Prototypes:
+    return mk.Prototypes(mk.models.MLP(1, 3, seed=seed), ways=2)
 
 
 def head3() -> BayesianHead:

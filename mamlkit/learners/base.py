@@ -181,6 +181,11 @@ def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
     names = [name for name, _ in model.named_parameters()]
     if adapt == "all":
         return tuple(names)
+    if adapt == "head" and "context" in names:
+        raise MamlkitError(
+            "adapt='head' looks for the last layer, but this model has a context, and more "
+            "parameters after its layers; use adapt='context', or name what should adapt."
+        )
     if adapt == "head":
         module = names[-1].rpartition(".")[0]
         return tuple(n for n in names if n.rpartition(".")[0] == module)

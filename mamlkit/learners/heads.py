@@ -12,28 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Adapted, Weights, as_data
-from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.base import Weights
+from mamlkit.learners.meta import MetaLearner, check_pairs
 from mamlkit.learners.solvers import HINGE, LOGISTIC, newton, ridge
 from mamlkit.losses import Loss, Predict, cross_entropy, mse
-from mamlkit.tasks.base import TaskBatch, count, number
+from mamlkit.tasks.base import count, number
 
 Head = Literal["ridge", "logistic", "hinge"]
 
 
 class ClosedForm(MetaLearner):
     """A learner that adapts in one go: a subclass says how to fit features of the support
-    (:meth:`fit`), what to predict then (:meth:`predictor`), and what the support must be
-    (:meth:`check_support`).
+    (:meth:`fit`), what to predict then (:meth:`predictor`), and what ``y`` must be
+    (:meth:`check_y`).
     """
 
     def fit(self, features: Tensor, y: Tensor) -> Weights:
         """What one task brings: from features ``[n, p]`` and ``y`` of its support."""
         raise NotImplementedError(f"{type(self).__name__} has no fit(features, y)")
 
-    def check_support(self, y: Tensor) -> None:
+    def check_y(self, y: Tensor) -> None:
         """Refuse ``y [n_tasks, n, ..]`` that cannot be fitted, in plain words."""
-        raise NotImplementedError(f"{type(self).__name__} has no check_support(y)")
+        raise NotImplementedError(f"{type(self).__name__} has no check_y(y)")
 
     def features(self, x: Tensor) -> Tensor:
         """phi(x), ``[n, p]``."""
@@ -53,24 +53,10 @@ class ClosedForm(MetaLearner):
             loss = self.loss(self.predictor(theta), support)
         return [theta], loss.detach()[None]
 
-    def adapt(self, x: Any, y: Tensor | None = None, *, steps: int | None = None) -> Adapted:
-        """Adapt to one task: ``x [n, d_in]`` and ``y``, or one ``Data(x, y)``."""
-        support = as_data(x, y)
-        self._pairs(support)
-        self.check_support(support.y[None])
-        return super().adapt(support, steps=steps)
-
-    def _check(self, batch: TaskBatch) -> None:
-        super()._check(batch)
-        self._pairs(batch.support)
-        self.check_support(batch.support.y)
-
-    def _pairs(self, support: Any) -> None:
-        if not hasattr(support, "x") or not hasattr(support, "y"):
-            raise MamlkitError(
-                f"{type(self).__name__} fits points (x, y), but the support holds "
-                f"{list(support._fields)}; use mk.Data(x, y), or mk.MAML with a loss of your own."
-            )
+    def check_support(self, support: Any) -> None:
+        """Refuse a support, leaves ``[n_tasks, n, ..]``, that cannot be fitted."""
+        check_pairs(self, support)
+        self.check_y(support.y)
 
 
 class RidgeHead(ClosedForm):
@@ -136,7 +122,7 @@ class RidgeHead(ClosedForm):
         weight, bias = theta[f"{self.head}.weight"], theta.get(f"{self.head}.bias")
         return lambda x: nn.functional.linear(self.features(x), weight, bias)
 
-    def check_support(self, y: Tensor) -> None:
+    def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not ``[n_tasks, n, d_out]``."""
         if y.ndim != 3:
             raise MamlkitError(
@@ -208,7 +194,7 @@ class ClassifierHead(RidgeHead):
         plain = super().predictor(theta)
         return lambda x: self.log_scale.exp() * plain(x)
 
-    def check_support(self, y: Tensor) -> None:
+    def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not labels ``[n_tasks, n]`` from 0 to ways - 1."""
         check_labels(y, self.ways)
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
+from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes, Weights, check_penalty, select
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.solvers import conjugate_gradients, lbfgs
@@ -42,7 +43,9 @@ class ImplicitMAML(MetaLearner):
         model: any module without BatchNorm running statistics or Dropout; copied, so one model can
             start several learners.
         penalty: lambda, in units of the loss over those of the weights squared; the start value
-            where it is learned. Small: far from the start, and slow to solve; large: no adaptation.
+            where it is learned. Small: far from the start, slow to solve, and H + lambda may not be
+            positive, so that the meta-gradient is only what conjugate gradients had found until
+            then (see ``reached_cg``); large: no adaptation.
         learn_penalty: learn the penalty by the outer loop, one per tensor, as logarithms.
         adapt: what the inner problem moves, as in :class:`mamlkit.MAML`; the other weights are
             shared by all tasks and learned by the outer loop alone.
@@ -77,6 +80,11 @@ class ImplicitMAML(MetaLearner):
         self.penalty, self.learn_penalty = number("penalty", penalty, positive=True), learn_penalty
         check_penalty(penalty, learn_penalty)
         self.tolerance = number("tolerance", tolerance)
+        if tolerance >= 1:
+            raise MamlkitError(
+                f"tolerance={tolerance!r} is a fraction of the gradient at the start; use one "
+                "below 1, or nothing would adapt."
+            )
         self.max_steps, self.max_cg = count("max_steps", max_steps), count("max_cg", max_cg)
         self.adapted = select(self.model, adapt)
         like = next(self.model.parameters()).detach()

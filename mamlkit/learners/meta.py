@@ -36,10 +36,12 @@ class MetaLearner(nn.Module):
     Attributes:
         inner_steps: steps of the inner loop; 0 for a learner that adapts in closed form.
         step_weights: weights of the query loss after 0 .. inner_steps steps.
+        result: what :meth:`adapt` returns.
     """
 
     inner_steps: int = 0
     step_weights: tuple[float, ...] = (1.0,)
+    result: type[Adapted] = Adapted
 
     def __init__(self, model: nn.Module, loss: Loss = mse) -> None:
         super().__init__()
@@ -105,21 +107,44 @@ class MetaLearner(nn.Module):
         """
         # A copy, so that what is adapted now does not change with later training.
         frozen = copy.deepcopy(self).requires_grad_(False)
-        weights = {name: w.detach() for name, w in frozen.model.named_parameters()}
+        network = frozen.network()
+        weights = {name: w.detach() for name, w in network.named_parameters()}
         support = as_data(x, y, weights)
+        self.check_support(type(support)(*(leaf[None] for leaf in support)))
         if hasattr(support, "x"):
-            run_model(frozen.model, {}, support.x)
+            frozen.check_input(support.x)
         path, losses = frozen.inner_path(support, self._steps(steps))
         theta = {name: w.detach().clone() for name, w in path[-1].items()}
-        name = type(self.model).__name__
-        return Adapted(frozen.predictor(theta), {**weights, **theta}, losses, name)
+        name = type(network).__name__
+        return self.result(frozen.predictor(theta), {**weights, **theta}, losses, name)
+
+    def network(self) -> nn.Module:
+        """The model, whose parameters tell type and device."""
+        return self.model
+
+    def check_support(self, support: Any) -> None:
+        """Refuse a support, leaves ``[n_tasks, n, ..]``, that this learner cannot adapt to."""
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse points ``x [n, ..]`` that the model cannot take."""
+        run_model(self.model, {}, x)
 
     def _check(self, batch: TaskBatch) -> None:
-        check_batch(batch, dict(self.model.named_parameters()))
+        check_batch(batch, dict(self.network().named_parameters()))
         if hasattr(batch.support, "x"):
-            run_model(self.model, {}, batch.support.x[0])
+            self.check_input(batch.support.x[0])
+        self.check_support(batch.support)
 
     def _steps(self, steps: int | None) -> int:
         if steps is not None and "inner_steps" not in vars(self):  # not even 0 of them
             raise MamlkitError(f"{type(self).__name__} has no inner steps; leave out steps.")
         return self.inner_steps if steps is None else count("steps", steps, least=0)
+
+
+def check_pairs(learner: MetaLearner, support: Any) -> None:
+    """Refuse a support that is not points ``x`` with ``y``."""
+    if not hasattr(support, "x") or not hasattr(support, "y"):
+        raise MamlkitError(
+            f"{type(learner).__name__} fits points (x, y), but the support holds "
+            f"{list(support._fields)}; use mk.Data(x, y), or mk.MAML with a loss of your own."
+        )

@@ -41,7 +41,8 @@ def MAMLPlusPlus(
     """MAML++ (Antoniou et al. 2019, arXiv:1810.09502): a step size learned per tensor and inner
     step, the query loss after every step with weights annealed to the last, and first order before
     second. ``anneal`` and ``second_order_from`` are outer iterations; take a tenth to a third of
-    the whole training. Train it with ``schedule="cosine"``, as the paper does.
+    the whole training. (A run that ends before them stays first order.) Train it with
+    ``schedule="cosine"``, as the paper does.
     """
     ours = {"learn_lr": "step", "anneal": anneal, "second_order_from": second_order_from}
     return MAML(model, inner_lr, inner_steps, **{**ours, **settings})

@@ -39,7 +39,7 @@ class Prototypes(ClosedForm):
         prototypes = theta["prototypes"]  # [ways, p]
         return lambda x: -(self.features(x)[:, None] - prototypes).square().sum(-1)
 
-    def check_support(self, y: Tensor) -> None:
+    def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not labels ``[n_tasks, n]``, or lacks a class in some task."""
         check_labels(y, self.ways)
         there = (y[..., None] == torch.arange(self.ways, device=y.device)).any(1)  # [n_tasks, ways]

@@ -132,11 +132,12 @@ def conjugate_gradients(
         tolerance: a task stops at |b - A x| <= tolerance |b|; one for all, or ``[n_tasks, 1]``.
         max_steps: largest number of steps. A task also stops where A turns out not to be positive.
 
-    Returns ``x [n_tasks, P]`` and how far it came, |b - A x| / |b|, ``[n_tasks]``.
+    Returns the best ``x [n_tasks, P]`` and how far it came, |b - A x| / |b|, ``[n_tasks]``.
     """
     x, r, p = torch.zeros_like(b), b, b
     square = (r * r).sum(1, keepdim=True)
     size, goal = square, tolerance**2 * square
+    best, least = x, square  # where A is not positive, residuals may grow
     going = square > goal  # [n_tasks, 1]
     for _ in range(max_steps):
         if not going.any():
@@ -148,8 +149,10 @@ def conjugate_gradients(
         x, r = x + step * p, r - step * a_p
         before, square = square, (r * r).sum(1, keepdim=True)
         p = torch.where(going, r + square / before * p, p)
+        better = square < least
+        best, least = torch.where(better, x, best), torch.where(better, square, least)
         going = going & (square > goal)
-    return x, _ratio(square, size).sqrt()[:, 0]
+    return best, _ratio(least, size).sqrt()[:, 0]
 
 
 class Minimum(NamedTuple):

@@ -17,12 +17,11 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import (
     Adapted,
     Weights,
-    as_data,
     as_points,
-    check_batch,
     run,
 )
-from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.implicit import ImplicitMAML
+from mamlkit.learners.meta import MetaLearner, check_pairs
 from mamlkit.losses import Predict
 from mamlkit.tasks.base import Data, TaskBatch, count, number
 
@@ -158,6 +157,8 @@ class BayesianHead(MetaLearner):
             Rather too large than too small.
     """
 
+    result = AdaptedGaussian
+
     def __init__(self, model: nn.Module, features: int, d_out: int = 1, noise: float = 0.1) -> None:
         super().__init__(model, gaussian_nll)
         self.features, self.d_out = count("features", features), count("d_out", d_out)
@@ -184,16 +185,20 @@ class BayesianHead(MetaLearner):
         """Standard deviation of the law about phi(x) w, ``[d_out]``."""
         return self.log_misfit.exp()
 
+    def check_support(self, support: Any) -> None:
+        """Refuse a ``y`` that is not ``[n_tasks, n, d_out]``."""
+        check_pairs(self, support)
+        shape = list(support.y.shape[1:])
+        if len(shape) != 2 or shape[-1] != self.d_out:
+            raise MamlkitError(
+                f"this BayesianHead has d_out={self.d_out}, but y has shape {shape}; it needs "
+                "numbers [n, d_out]."
+            )
+
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """Posterior mean ``[d_out, p]`` and root ``[d_out, p, p]``; no steps."""
-        y = support.y
-        if y.ndim != 2 or y.shape[-1] != self.d_out:
-            raise MamlkitError(
-                f"this BayesianHead has d_out={self.d_out}, but y has shape "
-                f"{list(y.shape)}; it needs numbers [n, d_out]."
-            )
         phi = self._phi(support.x)
-        mean, root = condition(self.prior_mean, self.prior_root, phi, y, self.noise)
+        mean, root = condition(self.prior_mean, self.prior_root, phi, support.y, self.noise)
         theta = {"mean": mean, "root": root}
         with torch.no_grad():
             loss = self.loss(self.predictor(theta), support)
@@ -214,14 +219,6 @@ class BayesianHead(MetaLearner):
             return (covariance**2 / measured[:, None]).mean((0, 1))
 
         return Belief(distribution, gain)
-
-    @torch.no_grad()
-    def adapt(
-        self, x: Any, y: Tensor | None = None, *, steps: int | None = None
-    ) -> AdaptedGaussian:
-        """Condition on one task: ``x [n, d_in]``, ``y [n, d_out]``."""
-        adapted = super().adapt(x, y, steps=steps)
-        return AdaptedGaussian(adapted._predict, adapted.weights, adapted.losses, adapted._model)
 
     def extra_repr(self) -> str:
         """The sizes, for printing and to tell checkpoints apart."""
@@ -258,8 +255,9 @@ class Ensemble(MetaLearner):
     Predicts the mean over members; the variance is their sample variance, plus the mean of their
     own variances where members have one. All see the same tasks, in one ``vmap``. Training descends
     the *sum* over members, so that each takes the very steps it would take alone (Adam); histories
-    and validation show that sum. Only ``grad_clip`` ties members together: it bounds the norm over
-    all, so give sqrt(members) times what suits one.
+    and validation show that sum. Two things tie members together: ``grad_clip`` bounds the norm
+    over all, so give sqrt(members) times what suits one; and ``validation`` keeps the one iteration
+    at which the sum is lowest.
 
     Args:
         make: a function from a seed to a learner, which it must use for the random start:
@@ -272,8 +270,15 @@ class Ensemble(MetaLearner):
         inner_steps: of the members.
     """
 
+    result = AdaptedGaussian
+
     def __init__(self, make: Callable[[int], MetaLearner], members: int = 5, seed: int = 0) -> None:
         nn.Module.__init__(self)  # the model is inside the members
+        if not callable(make) or isinstance(make, nn.Module):
+            raise MamlkitError(
+                f"make must be a function from a seed to a learner, but {type(make).__name__} was "
+                "given; use lambda seed: mk.MAML(mk.models.MLP(1, 1, seed=seed))."
+            )
         seed, self.members = count("seed", seed, least=0), count("members", members, least=2)
         learners = [make(seed + i) for i in range(self.members)]
         first = copy.deepcopy(learners[0])
@@ -329,25 +334,6 @@ class Ensemble(MetaLearner):
 
         return Belief(distribution)
 
-    @torch.no_grad()
-    def adapt(
-        self, x: Any, y: Tensor | None = None, *, steps: int | None = None
-    ) -> AdaptedGaussian:
-        """Adapt all members to one task: ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple.
-
-        ``.weights`` are stacked, ``[members, ..]``; ``.losses`` are means over members.
-        """
-        frozen = copy.deepcopy(self).requires_grad_(False)
-        inside = frozen.member.learner.model
-        weights = {name: w.detach() for name, w in inside.named_parameters()}
-        support = as_data(x, y, weights)
-        if hasattr(support, "x"):
-            frozen._try(support.x)
-        path, losses = frozen.inner_path(support, frozen._steps(steps))
-        theta = {name: w.detach().clone() for name, w in path[-1].items()}
-        name = type(inside).__name__
-        return AdaptedGaussian(frozen.predictor(theta), {**weights, **theta}, losses, name)
-
     def extra_repr(self) -> str:
         """The number of members and their settings, to tell checkpoints apart."""
         return f"members={self.members}, {self.member.learner.extra_repr()}"
@@ -360,13 +346,17 @@ class Ensemble(MetaLearner):
 
         return vmap(one)(dict(self.member.named_parameters()), *stacked)
 
-    def _check(self, batch: TaskBatch) -> None:
-        check_batch(batch, dict(self.named_parameters()))
-        if hasattr(batch.support, "x"):
-            self._try(batch.support.x[0])
+    def network(self) -> nn.Module:
+        """The model of all members, its parameters stacked ``[members, ..]``."""
+        return self.member.learner.model
 
-    def _try(self, x: Tensor) -> None:
-        model = type(self.member.learner.model).__name__
+    def check_support(self, support: Any) -> None:
+        """Refuse a support that the members cannot adapt to."""
+        self.member.learner.check_support(support)
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse points ``x [n, ..]`` that the model of the members cannot take."""
+        model = type(self.network()).__name__
         run(lambda x: cast(Tensor, self._each(lambda learner: learner.model(x))), x, model)
 
     def _steps(self, steps: int | None) -> int:
@@ -382,6 +372,11 @@ def _check_alike(learners: list[MetaLearner]) -> None:
                 f"make(seed) must return a meta-learner, such as mk.MAML(..), but "
                 f"{type(other).__name__} was returned."
             )
+        if isinstance(other, Ensemble | ImplicitMAML):
+            raise MamlkitError(
+                f"members run side by side in one vmap, which {type(other).__name__} cannot do; "
+                "take another kind."
+            )
         sizes = [{n: p.shape for n, p in each.named_parameters()} for each in (first, other)]
         if repr(other) != repr(first) or sizes[0] != sizes[1]:
             raise MamlkitError(
@@ -394,7 +389,7 @@ def _check_alike(learners: list[MetaLearner]) -> None:
                 "members of an ensemble must share their buffers (constants), but those of "
                 "make(seed) differ with the seed; make them parameters."
             )
-    starts = [nn.utils.parameters_to_vector(each.parameters()) for each in learners]
+    starts = [torch.cat([p.detach().reshape(-1) for p in each.parameters()]) for each in learners]
     if any(torch.equal(starts[0], other) for other in starts[1:]):
         raise MamlkitError(
             "make(seed) gave two members the same start, so they would never differ; use the seed, "

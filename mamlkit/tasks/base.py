@@ -44,7 +44,9 @@ def fresh_generator(seed: int | None = None) -> torch.Generator:
     if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(count("seed", seed, least=0))
+        if count("seed", seed, least=0) >= 2**63:
+            raise MamlkitError(f"seed must be below 2**63, but {seed} was given.")
+        generator.manual_seed(int(seed))
     return generator
 
 
