@@ -75,8 +75,10 @@ def meta_gradients(
             # New tensors: what a step returns may share memory.
             gradient = torch._foreach_mul(found, share)
         for p, g in zip(parameters.values(), gradient, strict=True):
-            # Laid out as the parameter is: Adam's fused kernel walks through memory.
-            p.grad = (torch.zeros_like(p) if p.grad is None else p.grad).add_(g)
+            if p.grad is not None:
+                p.grad.add_(g)
+            else:  # laid out as the parameter is: Adam's fused kernel walks through memory
+                p.grad = g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
         return loss, support
 
     one_chunk = recorded if compile else eager

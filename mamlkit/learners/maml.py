@@ -121,6 +121,8 @@ class MAML(MetaLearner):
         last_only = [0.0] * inner_steps + [1.0]
         self.step_weights = tuple(last_only if step_weights is None else step_weights)
         self.adapted = select(self.model, adapt)
+        both = (dict(self.model.named_parameters(remove_duplicate=r)) for r in (True, False))
+        self.tied = len(next(both)) < len(next(both))
         theta = self.start()
         self.rates = initial_rates(theta, inner_lr, inner_steps, learn_lr, positive_lr)
         like = next(iter(theta.values())).detach()
@@ -166,7 +168,8 @@ class MAML(MetaLearner):
 
     def predictor(self, theta: Weights) -> Predict:
         """The model with the adapted weights ``theta``."""
-        return lambda x: functional_call(self.model, theta, (x,))
+        # To look for tied weights takes a tenth of a call, and most models have none.
+        return lambda x: functional_call(self.model, theta, (x,), tie_weights=self.tied)
 
     def forward(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
         """What training descends: the objective ``[n_tasks]`` with the weights of the steps as they

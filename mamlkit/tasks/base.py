@@ -297,8 +297,12 @@ def convert(
             f"dtype must be a floating-point type such as torch.float64, not {dtype!r}."
         )
 
-    def move(leaf: Tensor) -> Tensor:
-        return leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else None)
+    def move(part: Any) -> Any:  # a tensor, a dict of tensors, or a NamedTuple of such
+        if isinstance(part, Tensor):
+            return part.to(device=device, dtype=dtype if part.is_floating_point() else None)
+        if isinstance(part, dict):
+            return {name: move(value) for name, value in part.items()}
+        return type(part)(*map(move, part))
 
-    moved: TaskBatch = torch.utils._pytree.tree_map(move, batch)
+    moved: TaskBatch = move(batch)
     return moved
