@@ -63,8 +63,8 @@ class RidgeHead(ClosedForm):
     """Ridge regression on learned features (R2-D2, Bertinetto et al. 2019, arXiv:1805.08136,
     section 3): the outer loop learns features and penalty, through the exact solution.
 
-    A task fits y = W phi(x) + b by the minimum of |error|^2 + lambda (|W|^2 + |b|^2), summed over
-    its points. So the bias is one more feature, the constant 1, and is penalised: a single point is
+    A task fits y = W phi(x) + b by the minimum of ``|error|^2 + lambda (|W|^2 + |b|^2)``, summed
+    over its points. So the bias is one more feature, the constant 1, and is penalised: a single point is
     then shared out between the bias and the features in proportion to what was learned, and does
     not all go into the bias.
 
@@ -140,10 +140,11 @@ class RidgeHead(ClosedForm):
 class ClassifierHead(RidgeHead):
     """A linear classifier on learned features, fitted to each task exactly.
 
-    A task finds the scores s = W phi(x) + b at the minimum of sum_i l(s_i, y_i) + lambda/2 (|W|^2 +
-    |b|^2), and the scores given out are c s, with a scale c > 0 that the outer loop learns. For l:
+    A task finds the scores s = W phi(x) + b at the minimum of
+    ``sum_i l(s_i, y_i) + lambda/2 (|W|^2 + |b|^2)``, and the scores given out are c s, with a scale
+    c > 0 that the outer loop learns. For l:
 
-    - "ridge": |s - onehot(y)|^2 / 2, in closed form (R2-D2, Bertinetto et al. 2019,
+    - "ridge": ``|s - onehot(y)|^2 / 2``, in closed form (R2-D2, Bertinetto et al. 2019,
       arXiv:1805.08136, section 3). Their shift of all scores by one number is left out: a softmax
       does not see it.
     - "logistic": -log softmax(s)[y], by Newton's method. (Their LR-D2 is the case of two classes.)

@@ -1,11 +1,11 @@
 """Implicit MAML: the meta-gradient from where the inner loop ends, not from how it went
 (Rajeswaran, Finn, Kakade and Levine 2019, arXiv:1909.04630).
 
-One task, start theta, support loss L_S, penalty lambda. The inner problem and its optimum:
+One task, start theta, support loss L_S, penalty lambda. The inner problem and its optimum::
 
     G(phi) = L_S(phi) + lambda / 2 |phi - theta|^2,      grad G(phi*) = 0.
 
-Differentiate the right-hand equation by theta, with H the Hessian of L_S at phi*:
+Differentiate the right-hand equation by theta, with H the Hessian of L_S at phi*::
 
     (H + lambda) dphi*/dtheta = lambda,   so   dL_Q/dtheta = lambda v,   (H + lambda) v = grad L_Q.
 
@@ -34,7 +34,7 @@ class ImplicitMAML(MetaLearner):
     start, does well on the query (Rajeswaran et al. 2019, section 2 and lemma 1).
 
     The inner problem is solved, not stepped towards: min over phi of
-    L_S(phi) + penalty / 2 * |phi - theta|^2. Memory does not grow with the work of the solver.
+    ``L_S(phi) + penalty / 2 * |phi - theta|^2``. Memory does not grow with the work of the solver.
     There are no inner steps to ask for: curves have two columns, before and after. Take a smooth
     model and loss (tanh, not relu): the optimum may sit on a kink, where no gradient is zero. The
     solver stops when the data says so, so it cannot be captured or compiled.

@@ -35,7 +35,7 @@ class Prototypes(ClosedForm):
         return {"prototypes": member.T @ features / member.sum(0)[:, None]}
 
     def predictor(self, theta: Weights) -> Predict:
-        """Scores -|phi(x) - prototype|^2, ``[n, ..] -> [n, ways]``."""
+        """Scores ``-|phi(x) - prototype|^2``, ``[n, ..] -> [n, ways]``."""
         prototypes = theta["prototypes"]  # [ways, p]
         return lambda x: -(self.features(x)[:, None] - prototypes).square().sum(-1)
 

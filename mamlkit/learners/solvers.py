@@ -25,7 +25,7 @@ class Rows(NamedTuple):
 
 
 def ridge(features: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
-    """The minimum of |Phi W - Y|^2 + lambda |W|^2: features ``[n, q]``, y ``[n, d_out]``, W
+    """The minimum of ``|Phi W - Y|^2 + lambda |W|^2``: features ``[n, q]``, y ``[n, d_out]``, W
     ``[q, d_out]``. Solves the smaller of two equal systems (Woodbury's identity): q equations in
     W = (Phi^T Phi + lambda I)^-1 Phi^T Y, or n in W = Phi^T (Phi Phi^T + lambda I)^-1 Y.
     """
@@ -36,7 +36,7 @@ def ridge(features: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
 
 
 def newton(features: Tensor, target: Tensor, penalty: Tensor, rows: Rows, steps: int) -> Tensor:
-    """The minimum of sum_i l(phi_i W, y_i) + lambda/2 |W|^2 by Newton's method: features
+    """The minimum of ``sum_i l(phi_i W, y_i) + lambda/2 |W|^2`` by Newton's method: features
     ``[n, q]``, target ``[n, ways]``, W ``[q, ways]``.
 
     All steps but the last find the minimum, each the best of some fractions of a full step, and are
@@ -129,10 +129,10 @@ def conjugate_gradients(
     Args:
         product: ``p [n_tasks, P] -> A p [n_tasks, P]``, each task with its own symmetric A.
         b: right-hand sides, ``[n_tasks, P]``.
-        tolerance: a task stops at |b - A x| <= tolerance |b|; one for all, or ``[n_tasks, 1]``.
+        tolerance: a task stops at ``|b - A x| <= tolerance |b|``; one for all, or ``[n_tasks, 1]``.
         max_steps: largest number of steps. A task also stops where A turns out not to be positive.
 
-    Returns the best ``x [n_tasks, P]`` and how far it came, |b - A x| / |b|, ``[n_tasks]``.
+    Returns the best ``x [n_tasks, P]`` and how far it came, ``|b - A x| / |b|``, ``[n_tasks]``.
     """
     x, r, p = torch.zeros_like(b), b, b
     square = (r * r).sum(1, keepdim=True)
@@ -176,8 +176,8 @@ def lbfgs(
     """Minimise ``objective(phi [P], data of one task)`` for many tasks at once (Nocedal and Wright
     2006, algorithms 7.4 and 7.5).
 
-    A task is done when |grad| <= tolerance |grad at the start|, or when no step in the direction
-    found helps any more: rounding, or a kink. With ``tolerance=0`` only the latter ends it.
+    A task is done when ``|grad| <= tolerance |grad at the start|``, or when no step in the
+    direction found helps any more: rounding, or a kink. With ``tolerance=0`` only the latter ends it.
     """
     slope_and_value = vmap(grad_and_value(objective))
     g, value = slope_and_value(phi, data)  # [n_tasks, P], [n_tasks]
