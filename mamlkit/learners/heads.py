@@ -64,9 +64,9 @@ class RidgeHead(ClosedForm):
     section 3): the outer loop learns features and penalty, through the exact solution.
 
     A task fits y = W phi(x) + b by the minimum of ``|error|^2 + lambda (|W|^2 + |b|^2)``, summed
-    over its points. So the bias is one more feature, the constant 1, and is penalised: a single point is
-    then shared out between the bias and the features in proportion to what was learned, and does
-    not all go into the bias.
+    over its points. So the bias is one more feature, the constant 1, and is penalised: a single
+    point is then shared out between the bias and the features in proportion to what was learned,
+    and does not all go into the bias.
 
     Adapted weights: ``ridge.weight [d_out, p]``, entry ``[j, k]`` the factor of feature k in output
     j, and ``ridge.bias [d_out]``; in units of y by units of the feature.

@@ -177,7 +177,8 @@ def lbfgs(
     2006, algorithms 7.4 and 7.5).
 
     A task is done when ``|grad| <= tolerance |grad at the start|``, or when no step in the
-    direction found helps any more: rounding, or a kink. With ``tolerance=0`` only the latter ends it.
+    direction found helps any more: rounding, or a kink. With ``tolerance=0`` only the latter
+    ends it.
     """
     slope_and_value = vmap(grad_and_value(objective))
     g, value = slope_and_value(phi, data)  # [n_tasks, P], [n_tasks]
