@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 
+import coverage
 import pytest
 import torch
 from hypothesis import settings
 
-import mamlkit as mk
+coverage.process_startup()  # does nothing unless COVERAGE_PROCESS_START is set, as .ci/run does
+
+import mamlkit as mk  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("default", deadline=None, max_examples=20)
