@@ -224,6 +224,20 @@ def plot(found: dict[str, dict[str, list[tuple[int, float]]]], path: Path) -> No
         plt.close(figure)
 
 
+def products(seconds: float) -> None:
+    """Arithmetic per second of the largest product of the MLP workload, by itself: it tells what a
+    step owes to the library below it, whose choice of kernel depends on the processor.
+    """
+    from tests.benchmarks import peers
+
+    a, b = torch.randn(32, 200, 64), torch.randn(32, 64, 64)
+    steps: dict[str, Step] = {"torch": lambda: [a @ b], "JAX": peers.product(a, b)}
+    first = {name: clock(step, "cpu") for name, step in steps.items()}
+    table = measure(steps, "cpu", first, seconds)
+    speed = [f"{n} {2 * 32 * 200 * 64 * 64 / ms / 1e6:.0f}" for n, (_, ms) in table.items()]
+    print(f"\n32 products (200 x 64)(64 x 64), 10^9 operations per second: {', '.join(speed)}")
+
+
 FIRST_STEP = """
 import time, torch
 from tests.benchmarks.__main__ import by_mamlkit
@@ -284,6 +298,8 @@ def main() -> None:
     print(f"{device}, {os.cpu_count()} cores, one thread, float32; milliseconds per meta-step")
     for work in WORKLOADS[: options.workloads]:
         show(work, compare(work, device, options.seconds))
+    if device == "cpu":
+        products(options.seconds)
     real_training(device)
     first_compiled_steps(device)
     found = scaling(device, options.seconds / 4)

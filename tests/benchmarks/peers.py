@@ -127,6 +127,13 @@ def by_jax(
     return whole_step
 
 
+def product(a: Tensor, b: Tensor) -> Step:
+    """``a @ b``, jitted."""
+    multiply = jax.jit(jnp.matmul)
+    arrays = jnp.asarray(a.numpy()), jnp.asarray(b.numpy())
+    return lambda: [jax.block_until_ready(multiply(*arrays))]
+
+
 def jax_mlp(model: Any) -> Callable[[Any, Any], Any]:
     """``mk.models.MLP`` in JAX."""
     activation = {"relu": jax.nn.relu, "tanh": jnp.tanh}[model.activation.__name__]
