@@ -4,6 +4,8 @@ DIR`` runs it. The weights that they made ship with the package; :func:`shipped`
 
 from __future__ import annotations
 
+import json
+import math
 import platform
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,9 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mamlkit.checkpoints import load_learner, save_learner
+from mamlkit.checkpoints import atomically, load_learner, save_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation import tune
+from mamlkit.evaluation import evaluate, tune
+from mamlkit.gradients import Compile
 from mamlkit.learners import ANIL, CAVIA, FOMAML, MAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.heads import RidgeHead
 from mamlkit.learners.implicit import ImplicitMAML
@@ -115,12 +118,17 @@ FAMILY: dict[str, dict[str, Any]] = {
     "anywhere": {**SETTINGS, "iterations": 1500, "shots": 2},
 }
 
-#: One setting of each learner of the recipe ``family``, the best of three in a short run on
-#: validation tasks: inner_lr, or the penalty where there is no step. "modulate" is CAVIA with the
-#: context fed by modulation, "curvature" a learned matrix step of the head, "solved" a context that
-#: implicit MAML solves for. Not searched: Reptile, the ridge head and "solved"; pooled, whose
-#: fine-tuning is chosen afterwards; contexts and CoDA on the fluids, taken from earlier trials.
-#: "anywhere" takes over what was chosen for the fluids.
+#: What the search of the recipe ``family-search`` tries for each learner: step sizes, or penalties
+#: where the inner problem is solved. Seven values each. (Pooled training has nothing to search: the
+#: step size of its fine-tuning is chosen after training, from five.)
+STEP_SIZES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+PENALTIES = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)
+SOLVED = ("imaml", "solved", "ridge")
+SEARCH_SEED = 100  # not one of those that ship
+
+#: The winners of that search on validation tasks: inner_lr, or the penalty of ``SOLVED``.
+#: "modulate" is CAVIA with the context fed by modulation, "curvature" a learned matrix step of the
+#: head, "solved" a context that implicit MAML solves for.
 CHOSEN: dict[str, dict[str, float]] = {
     "sinusoid": {
         "pooled": 0.01,
@@ -152,16 +160,15 @@ CHOSEN: dict[str, dict[str, float]] = {
         "imaml": 0.1,
         "ridge": 0.1,
     },
-}
-CHOSEN["anywhere"] = {
-    **{name: CHOSEN["fluids"][name] for name in ("metasgd", "cavia", "ridge")},
-    "solved": 1e-4,
+    "anywhere": {"metasgd": 0.1, "cavia": 1.0, "ridge": 0.1, "solved": 1e-4},
 }
 #: Implicit MAML solves its inner problem and gets a part of the iterations: one in so many.
 FEWER = {"imaml": 8, "solved": 3}
 
 
-def family_learner(problem: str, name: str, seed: int = 0) -> MetaLearner:
+def family_learner(
+    problem: str, name: str, seed: int = 0, value: float | None = None
+) -> MetaLearner:
     """An untrained learner of the recipe ``family``, in float32.
 
     All have a network 1-40-40-1 with tanh; the ridge head takes the place of its last layer.
@@ -173,13 +180,15 @@ def family_learner(problem: str, name: str, seed: int = 0) -> MetaLearner:
         problem: "sinusoid", "fluids" or "anywhere".
         name: one of ``CHOSEN[problem]``.
         seed: fixes the random start.
+        value: step size or penalty; None takes that of :data:`CHOSEN`.
     """
     if problem not in CHOSEN or name not in CHOSEN[problem]:
         raise MamlkitError(
             f"there is no learner {name!r} for {problem!r} in the recipe family; choose a problem "
             f"from {list(CHOSEN)} and one of its learners, such as {list(CHOSEN['anywhere'])}."
         )
-    value, sines = CHOSEN[problem][name], problem == "sinusoid"
+    value = CHOSEN[problem][name] if value is None else value
+    sines = problem == "sinusoid"
     context, steps = (2, 5) if sines else (1, 1)
     anneal = FAMILY[problem]["iterations"] // 5
 
@@ -225,38 +234,93 @@ def family(
     learners: Sequence[str] = (*CHOSEN["sinusoid"], "solved"),
     seeds: Sequence[int] = SHIPPED_SEEDS,
     iterations: int | None = None,
-    compile: bool | None = None,
     progress: bool = True,
 ) -> None:
     """Train every variant of the family at an equal budget, and save the learners.
 
     Protocols are in :data:`FAMILY`, settings in :data:`CHOSEN`. Implicit MAML, which solves its
-    inner problem and cannot be compiled, gets fewer iterations, :data:`FEWER`. After training, step
-    size and number of inner steps at test time are chosen on validation tasks for whatever has a
-    fixed step size, the number alone where it is learned; they are notes of the file, and
-    :func:`shipped` sets them. All takes some half an hour on one core.
+    inner problem, gets fewer iterations, :data:`FEWER`. After training, step size and number of
+    inner steps at test time are chosen on validation tasks for whatever has a fixed step size, the
+    number alone where it is learned; they are notes of the file, and :func:`shipped` sets them. All
+    takes some half an hour on one core.
 
     Args:
         out: a folder; a learner goes to ``out/family-problem-name-s.pt`` with its notes.
         problems, learners, seeds: which; a learner that a problem does not have is left out.
         iterations: outer steps; None takes the protocol's.
-        compile: compile the training step; None does so if there is a C++ compiler.
         progress: show a progress bar for each run.
     """
     for seed in seeds:
         for problem in problems:
             for name in (name for name in CHOSEN[problem] if name in learners):
                 learner = family_learner(problem, name, seed)
-                protocol = dict(FAMILY[problem])
-                if iterations is not None:
-                    protocol["iterations"] = count("iterations", iterations)
-                protocol["iterations"] = max(1, protocol["iterations"] // FEWER.get(name, 1))
-                compiled = _has_compiler() if compile is None else compile
-                compiled = compiled and not isinstance(learner, ImplicitMAML)
-                kind, tasks = f"family-{problem}-{name}", family_tasks(problem)
-                job = _Job("family", kind, name, seed, tasks, protocol, compiled)
+                job = _family_job(problem, name, seed, iterations)
                 history = job.train(out, learner, progress)
                 job.save(out, learner, history, tuned=_tuned(learner, problem))
+
+
+def family_search(
+    out: Path,
+    *,
+    problems: Sequence[str] = tuple(FAMILY),
+    learners: Sequence[str] = (*CHOSEN["sinusoid"], "solved"),
+    iterations: int | None = None,
+    progress: bool = True,
+) -> None:
+    """The search behind :data:`CHOSEN`: each learner of the recipe ``family`` with each of seven
+    step sizes or penalties, at full length, one seed, judged on validation tasks.
+
+    Takes some twenty minutes on one core; a search that was cut short goes on where it was.
+
+    Args:
+        out: a folder; the table goes to ``out/family-search.json``: for each problem and learner
+            pairs ``[value, mean error on validation tasks]``, with an error of null where training
+            failed.
+        problems, learners, iterations, progress: as for :func:`family`.
+    """
+    path = out / "family-search.json"
+    table = json.loads(path.read_text()) if path.exists() else {}
+    for problem in problems:
+        for name in (name for name in CHOSEN[problem] if name in learners and name != "pooled"):
+            rows = table.setdefault(problem, {}).setdefault(name, [])
+            for value in (PENALTIES if name in SOLVED else STEP_SIZES)[len(rows) :]:
+                learner = family_learner(problem, name, SEARCH_SEED, value)
+                job = _family_job(problem, name, SEARCH_SEED, iterations)
+                try:
+                    job.train(None, learner, progress)
+                    error = _validation_error(learner, problem)
+                except MamlkitError:  # a loss that is not finite: this value does not work
+                    error = math.inf
+                rows.append([value, error if math.isfinite(error) else None])
+                with atomically(path) as file:
+                    file.write(json.dumps(table).encode())
+
+
+def _family_job(problem: str, name: str, seed: int, iterations: int | None) -> _Job:
+    protocol = dict(FAMILY[problem])
+    if iterations is not None:
+        protocol["iterations"] = count("iterations", iterations)
+    protocol["iterations"] = max(1, protocol["iterations"] // FEWER.get(name, 1))
+    # At this length recording pays and compiling does not.
+    how: Compile = False if name in ("imaml", "solved") else "capture"
+    kind = f"family-{problem}-{name}"
+    return _Job("family", kind, name, seed, family_tasks(problem), protocol, how)
+
+
+def _validation_error(learner: MetaLearner, problem: str) -> float:
+    """Mean error on validation tasks, with the inner steps that suit them best."""
+    for setting, value in _tuned(learner, problem).items():
+        setattr(learner, setting, value)
+    sines = problem == "sinusoid"
+    curve = evaluate(
+        learner,
+        family_tasks(problem, "validation"),
+        FAMILY[problem]["shots"],
+        n_tasks=200 if sines else None,
+        seed=2,
+        loss=None if sines else rmse,
+    )
+    return float(curve.mean[-1])
 
 
 def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
@@ -281,7 +345,11 @@ def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
 
 # --- what the recipes share -----------------------------------------------------------------------
 
-RECIPES: dict[str, Callable[[Path], None]] = {"finn2017": finn2017, "family": family}
+RECIPES: dict[str, Callable[[Path], None]] = {
+    "finn2017": finn2017,
+    "family": family,
+    "family-search": family_search,
+}
 
 
 def shipped(name: str, seed: int = 0) -> Any:
@@ -338,18 +406,18 @@ class _Job(NamedTuple):
     seed: int
     tasks: Family
     protocol: dict[str, Any]
-    compiled: bool
+    compile: Compile
 
-    def train(self, out: Path, learner: MetaLearner, progress: bool) -> History:
-        """Train, or go on with the run that was cut short."""
-        out.mkdir(parents=True, exist_ok=True)
+    def train(self, out: Path | None, learner: MetaLearner, progress: bool) -> History:
+        """Train, or go on with the run that was cut short; without ``out`` nothing is kept."""
+        checkpoint = out and out / "checkpoints" / f"{self.stem}-{self.seed}.pt"
         history = meta_train(
             learner,
             self.tasks,
             **self.protocol,
             seed=self.seed,
-            compile=self.compiled,
-            checkpoint=out / "checkpoints" / f"{self.stem}-{self.seed}.pt",
+            compile=self.compile,
+            checkpoint=checkpoint,
             checkpoint_every=5000,
             progress=progress,
         )
@@ -370,7 +438,7 @@ class _Job(NamedTuple):
             protocol=history.settings,
             outer_loss=_block_means(history.outer_loss, size),
             seconds=round(history.seconds[-1]),
-            compiled=self.compiled,
+            compile=self.compile,
             versions={
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("mamlkit", "torch", "numpy")},

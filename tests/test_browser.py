@@ -1,4 +1,4 @@
-"""Notebook 00 as a reader meets it: JupyterLab in Chromium, run all, move a control.
+"""Notebooks as a reader meets them: JupyterLab in Chromium, run, move a control.
 
 Needs Debian's ``chromium`` (or any on the path). Where it is missing the test is skipped, unless
 ``MAMLKIT_REQUIRE_BROWSER=1`` says that it must be there.
@@ -13,14 +13,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-NOTEBOOK = "00_one_measurement_a_whole_curve.ipynb"
-SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / NOTEBOOK
+SOURCES = Path(__file__).resolve().parents[1] / "notebooks"
+EXPLORER = "00_one_measurement_a_whole_curve"
+# Notebooks with a widget of their own, and how the line of text under its picture begins.
+WIDGETS = {"06_the_family": "context ", "07_how_sure_are_you": "Ethanol, measured at "}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -33,10 +36,10 @@ FLAGS = [
 MINUTE = 60_000  # milliseconds, as playwright counts
 # JupyterLab's own statement on the kernel of the notebook in front.
 KERNEL = """() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"""
-# Every code cell that is not empty has been run in this session.
-ALL_RAN = """() => {
-  const model = window.jupyterapp.shell.currentWidget.content.model;
-  return [...model.cells].filter(c => c.type === 'code' && c.sharedModel.source.trim())
+# Every code cell before `end` that is not empty has been run in this session.
+ALL_RAN = """end => {
+  const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells].slice(0, end);
+  return cells.filter(c => c.type === 'code' && c.sharedModel.source.trim())
     .every(c => c.executionCount !== null && c.executionCount > 0);
 }"""
 FIRST_ERROR = """() => {
@@ -66,9 +69,10 @@ def chromium() -> str:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[str]:
-    """JupyterLab on a free port, serving a folder that holds the notebook without outputs."""
+    """JupyterLab on a free port, serving a folder that holds the notebooks without outputs."""
     (tmp_path / "course").mkdir()
-    strip_outputs(SOURCE, tmp_path / "course" / NOTEBOOK)
+    for name in (EXPLORER, *WIDGETS):
+        strip_outputs(SOURCES / f"{name}.ipynb", tmp_path / "course" / f"{name}.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -95,7 +99,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
     )
     try:
         wait_for(f"http://127.0.0.1:{port}/api", server, tmp_path / "jupyter.log")
-        yield f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?reset"
+        yield f"http://127.0.0.1:{port}/lab/tree"
     finally:
         server.terminate()  # JupyterLab shuts its kernels down on the way out
         try:
@@ -131,14 +135,9 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: floa
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
 
 
-def explorer(page: Any) -> tuple[Any, Any, Any]:
-    """The picture, the line of text and the controls of the widget in the page."""
-    image = page.locator("img.widget-image")
-    text = page.locator(".widget-html-content").filter(has_text="Root-mean-square error")
-    return image, text, page.locator(".jupyter-widgets.widget-vbox").first
-
-
-def test_notebook_00_runs_and_its_widget_answers(chromium: str, lab: str) -> None:
+@contextmanager
+def reader(chromium: str, lab: str, name: str) -> Iterator[Any]:
+    """A page with the notebook open and its kernel idle; the page must raise no error."""
     sync_api = pytest.importorskip("playwright.sync_api")
     problems: list[str] = []
     with sync_api.sync_playwright() as play:
@@ -146,70 +145,108 @@ def test_notebook_00_runs_and_its_widget_answers(chromium: str, lab: str) -> Non
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(2 * MINUTE)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(lab)
+        page.goto(f"{lab}/{name}.ipynb?reset")
         page.wait_for_function("() => window.jupyterapp !== undefined")
         page.wait_for_selector(".jp-NotebookPanel")
         page.wait_for_function(f"() => ({KERNEL})() === 'idle'")
+        yield page
+        if folder := os.environ.get("MAMLKIT_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}.png")
+        browser.close()
+    assert problems == []
 
-        page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.wait_for_function(
-            f"() => ({KERNEL})() === 'idle' && ({ALL_RAN})()", timeout=5 * MINUTE
-        )
-        assert page.evaluate(FIRST_ERROR) is None
 
+def find_cell(page: Any, words: str) -> int:
+    """Where the first cell is that holds ``words``; it becomes the active one."""
+    index: int = page.evaluate(
+        """words => {
+             const content = window.jupyterapp.shell.currentWidget.content;
+             const holds = c => c.type === 'code' && c.sharedModel.source.includes(words);
+             return content.activeCellIndex = [...content.model.cells].findIndex(holds);
+           }""",
+        words,
+    )
+    assert index >= 0, f"no code cell holds {words!r}"
+    return index
+
+
+def run(page: Any, *commands: str, end: int) -> None:
+    """Execute commands of JupyterLab and wait until all cells before ``end`` have run."""
+    for command in commands:
+        page.evaluate("name => window.jupyterapp.commands.execute(name)", command)
+    done = f"end => ({KERNEL})() === 'idle' && ({ALL_RAN})(end)"
+    page.wait_for_function(done, arg=end, timeout=5 * MINUTE)
+    assert page.evaluate(FIRST_ERROR) is None
+
+
+class Widget:
+    """The picture, the line of text under it, and the controls, in cell ``index``."""
+
+    def __init__(self, page: Any, index: int, text: Any) -> None:
         # JupyterLab draws only the cells in sight: bring the widget there.
-        index = page.evaluate(
-            """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
-                 .findIndex(c => c.sharedModel.source.includes('mk.widgets.explorer('))"""
-        )
         page.evaluate(
-            """async index => {
-                 const content = window.jupyterapp.shell.currentWidget.content;
-                 content.activeCellIndex = index;
-                 await content.scrollToItem(index, 'start');
-               }""",
+            "index => window.jupyterapp.shell.currentWidget.content.scrollToItem(index, 'start')",
             index,
         )
-        image, text, controls = explorer(page)
-        image.wait_for(state="visible")
-        assert image.evaluate("i => i.complete && i.naturalWidth > 300")
+        self.page, self.text = page, text
+        self.image = page.locator("img.widget-image")
+        self.controls = page.locator(".jupyter-widgets.widget-vbox").first
+        self.image.wait_for(state="visible")
+        assert self.image.evaluate("i => i.complete && i.naturalWidth > 300")
 
-        def state() -> tuple[str, str]:
-            pixels: str = image.evaluate(
-                """async i => {
-                     const bytes = new Uint8Array(await (await fetch(i.src)).arrayBuffer());
-                     const hash = await crypto.subtle.digest('SHA-256', bytes);
-                     return [...new Uint8Array(hash)].join(' ');
-                   }"""
-            )
-            return pixels, text.inner_text()
+    def state(self) -> tuple[str, str]:
+        pixels: str = self.image.evaluate(
+            """async i => {
+                 const bytes = new Uint8Array(await (await fetch(i.src)).arrayBuffer());
+                 const hash = await crypto.subtle.digest('SHA-256', bytes);
+                 return [...new Uint8Array(hash)].join(' ');
+               }"""
+        )
+        return pixels, self.text.inner_text()
 
-        def change(act: Any) -> tuple[str, str]:
-            """Do something, and wait until both the picture and the text have changed."""
-            before, after = state(), ("", "")
-            act()
-            for _ in range(200):
-                after = state()
-                if after[0] != before[0] and after[1] != before[1]:
-                    return after
-                page.wait_for_timeout(100)
-            pytest.fail(f"nothing changed: {before[1]!r} -> {after[1]!r}")
+    def change(self, act: Callable[[], Any]) -> str:
+        """Do something, wait until both the picture and the text have changed; the new text."""
+        before, after = self.state(), ("", "")
+        act()
+        for _ in range(200):
+            after = self.state()
+            if after[0] != before[0] and after[1] != before[1]:
+                return after[1]
+            self.page.wait_for_timeout(100)
+        pytest.fail(f"nothing changed: {before[1]!r} -> {after[1]!r}")
 
-        assert "after 1 step" in state()[1]
+    def push(self, slider: str) -> str:
+        """Move the slider with this label one step up by the keyboard; the new text."""
+        handle = self.controls.locator(".widget-slider", has_text=slider).locator(".noUi-handle")
 
         def arrow() -> None:
-            slider = controls.locator(".widget-slider", has_text="inner steps")
-            handle = slider.locator(".noUi-handle")
             handle.focus()
             handle.press("ArrowRight")
 
-        assert "after 2 steps" in change(arrow)[1]
-        fluid, learner = controls.locator("select").nth(0), controls.locator("select").nth(1)
-        assert change(lambda: fluid.select_option("Helium"))[1].startswith("Helium, 1 reading.")
-        said = change(lambda: learner.select_option("mean curve"))[1]
+        return self.change(arrow)
+
+
+def test_notebook_00_runs_and_its_widget_answers(chromium: str, lab: str) -> None:
+    with reader(chromium, lab, EXPLORER) as page:
+        run(page, "notebook:run-all-cells", end=1000)
+        text = page.locator(".widget-html-content").filter(has_text="Root-mean-square error")
+        widget = Widget(page, find_cell(page, "mk.widgets.explorer("), text)
+        assert "after 1 step" in widget.state()[1]
+        assert "after 2 steps" in widget.push("inner steps")
+        fluid, learner = (widget.controls.locator("select").nth(k) for k in (0, 1))
+        said = widget.change(lambda: fluid.select_option("Helium"))
+        assert said.startswith("Helium, 1 reading.")
+        said = widget.change(lambda: learner.select_option("mean curve"))
         assert "mean curve: " in said
         assert "step" not in said  # it has none
-        if folder := os.environ.get("MAMLKIT_SCREENSHOTS"):
-            page.screenshot(path=Path(folder) / "notebook_00.png")
-        browser.close()
-    assert problems == []
+
+
+@pytest.mark.parametrize(("name", "words"), WIDGETS.items())
+def test_a_slider_moves_picture_and_text(chromium: str, lab: str, name: str, words: str) -> None:
+    with reader(chromium, lab, name) as page:
+        index = find_cell(page, "ipywidgets.VBox(")
+        run(page, "notebook:run-all-above", "notebook:run-cell", end=index + 1)
+        text = page.locator(".widget-html-content").filter(has_text=words)
+        widget = Widget(page, index, text)
+        label = widget.controls.locator(".widget-slider .widget-label").first.inner_text()
+        assert widget.push(label).startswith(words)

@@ -4,6 +4,7 @@ run of the recipe works and resumes.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -130,12 +131,40 @@ def test_the_family_loads_with_notes_and_its_own_inner_steps(problem: str, name:
 def test_a_tiny_run_of_the_family_saves_what_loads(tmp_path: Path) -> None:
     names = ("cavia", "imaml")
     settings = {"problems": ("fluids",), "learners": names, "seeds": (6,), "iterations": 8}
-    recipes.family(tmp_path, compile=False, progress=False, **settings)  # type: ignore[arg-type]
+    recipes.family(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
     for name, iterations in zip(names, (8, 1), strict=True):
         again = recipes.family_learner("fluids", name, 6)
         notes = mk.load_learner(again, tmp_path / f"family-fluids-{name}-6.pt")
         assert notes["settings"]["iterations"] == len(notes["outer_loss"]) == iterations
     assert notes["tuned"] == {}  # the last, implicit MAML, has no step size
+
+
+def test_the_search_tries_each_value_goes_on_where_it_was_and_notes_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"problems": ("fluids",), "learners": ("maml", "pooled"), "iterations": 2}
+    path = tmp_path / "family-search.json"
+    path.write_text(json.dumps({"fluids": {"maml": [[0.003, 7.0], [0.01, 7.0]]}}))
+    monkeypatch.setattr(recipes, "STEP_SIZES", (0.003, 0.01, 0.03, 1e30))
+    recipes.family_search(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
+    table = json.loads(path.read_text())
+    assert list(table["fluids"]) == ["maml"]  # pooled training has no step size
+    *kept, tried, failed = table["fluids"]["maml"]
+    assert kept == [[0.003, 7.0], [0.01, 7.0]]
+    assert tried[0] == 0.03
+    assert 0 < tried[1] < 1
+    assert failed == [1e30, None]
+
+
+def test_what_is_chosen_won_the_search() -> None:
+    path = Path(recipes.__file__).parent / "weights" / "family-search.json"
+    for problem, table in json.loads(path.read_text()).items():
+        assert {*table} == {*recipes.CHOSEN[problem]} - {"pooled"}
+        for name, rows in table.items():
+            values = recipes.PENALTIES if name in recipes.SOLVED else recipes.STEP_SIZES
+            assert tuple(value for value, _ in rows) == values
+            best = min((error, value) for value, error in rows if error is not None)
+            assert recipes.CHOSEN[problem][name] == best[1]
 
 
 def test_a_learner_that_a_problem_does_not_have() -> None:
