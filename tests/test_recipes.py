@@ -12,6 +12,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit import recipes
+from mamlkit.recipes import family, finn2017
 from mamlkit.tasks.sinusoid import FINN_2017
 
 # On 600 new tasks of 10 shots: mean query loss after 1 inner step, median after 10: (low, high).
@@ -25,7 +26,7 @@ EXPECTED = {
 }
 
 
-FAMILY_NAMES = [(problem, name) for problem in recipes.CHOSEN for name in recipes.CHOSEN[problem]]
+FAMILY_NAMES = [(problem, name) for problem in family.CHOSEN for name in family.CHOSEN[problem]]
 # Mean error on test tasks of any seed: (low, high). Sinusoids: 100 tasks, squared; fluids: RMSE.
 FAMILY_EXPECTED = {
     ("sinusoid", "maml"): (0.08, 0.30),
@@ -40,12 +41,12 @@ FAMILY_EXPECTED = {
 
 
 def losses(learner: mk.MAML, steps: int = 10) -> torch.Tensor:
-    family = mk.tasks.Sinusoid()
-    return mk.evaluate(learner, family, 10, steps=steps, n_tasks=600, seed=1).losses
+    sines = mk.tasks.Sinusoid()
+    return mk.evaluate(learner, sines, 10, steps=steps, n_tasks=600, seed=1).losses
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
-@pytest.mark.parametrize("name", recipes.LEARNERS)
+@pytest.mark.parametrize("name", finn2017.LEARNERS)
 def test_shipped_weights_score_what_the_notebook_says(name: str, seed: int) -> None:
     learner = recipes.shipped(f"finn2017-{name}", seed).double()
     after = losses(learner).nan_to_num(nan=torch.inf)
@@ -59,7 +60,7 @@ def test_shipped_weights_score_what_the_notebook_says(name: str, seed: int) -> N
 def test_the_order_after_one_step_is_the_same_for_every_seed(seed: int) -> None:
     one = {
         name: losses(recipes.shipped(f"finn2017-{name}", seed).double(), 1)[:, 1].mean()
-        for name in recipes.LEARNERS
+        for name in finn2017.LEARNERS
     }
     assert sorted(one, key=lambda name: one[name]) == [
         "metasgd",
@@ -71,7 +72,7 @@ def test_the_order_after_one_step_is_the_same_for_every_seed(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
-@pytest.mark.parametrize("name", recipes.LEARNERS)
+@pytest.mark.parametrize("name", finn2017.LEARNERS)
 def test_notes_say_how_the_weights_were_made(name: str, seed: int) -> None:
     notes = recipes.shipped_notes(f"finn2017-{name}", seed)
     assert notes["recipe"] == "finn2017"
@@ -92,9 +93,9 @@ def test_float32_and_float64_agree_after_one_step() -> None:
 
 
 def test_the_weights_are_small_files() -> None:
-    folder = Path(recipes.__file__).parent / "weights"
+    folder = Path(mk.__file__).parent / "weights"
     files = sorted(folder.glob("*.pt"))
-    kinds = len(recipes.LEARNERS) + len(FAMILY_NAMES)
+    kinds = len(finn2017.LEARNERS) + len(FAMILY_NAMES)
     assert len(files) == kinds * len(recipes.SHIPPED_SEEDS)
     assert all(file.stat().st_size < 50_000 for file in files)
 
@@ -106,8 +107,8 @@ def test_the_family_scores_what_the_notebook_says(problem: str, name: str, seed:
     sines = problem == "sinusoid"
     curve = mk.evaluate(
         learner,
-        recipes.family_tasks(problem, "test"),
-        recipes.FAMILY[problem]["shots"],
+        family.tasks(problem, "test"),
+        family.PROTOCOLS[problem]["shots"],
         n_tasks=100 if sines else None,
         loss=None if sines else mk.losses.rmse,
     )
@@ -121,8 +122,8 @@ def test_the_family_loads_with_notes_and_its_own_inner_steps(problem: str, name:
         notes = recipes.shipped_notes(f"family-{problem}-{name}", seed)
         learner = recipes.shipped(f"family-{problem}-{name}", seed)
         assert (notes["recipe"], notes["variant"], notes["seed"]) == ("family", name, seed)
-        iterations = recipes.FAMILY[problem]["iterations"] // recipes.FEWER.get(name, 1)
-        assert notes["settings"] == {**recipes.FAMILY[problem], "iterations": iterations}
+        iterations = family.PROTOCOLS[problem]["iterations"] // family.FEWER.get(name, 1)
+        assert notes["settings"] == {**family.PROTOCOLS[problem], "iterations": iterations}
         assert notes["outer_loss"][-1] < notes["outer_loss"][0]
         for setting, value in notes["tuned"].items():
             assert getattr(learner, setting) == value
@@ -131,9 +132,9 @@ def test_the_family_loads_with_notes_and_its_own_inner_steps(problem: str, name:
 def test_a_tiny_run_of_the_family_saves_what_loads(tmp_path: Path) -> None:
     names = ("cavia", "imaml")
     settings = {"problems": ("fluids",), "learners": names, "seeds": (6,), "iterations": 8}
-    recipes.family(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
+    family.run(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
     for name, iterations in zip(names, (8, 1), strict=True):
-        again = recipes.family_learner("fluids", name, 6)
+        again = family.learner_for("fluids", name, 6)
         notes = mk.load_learner(again, tmp_path / f"family-fluids-{name}-6.pt")
         assert notes["settings"]["iterations"] == len(notes["outer_loss"]) == iterations
     assert notes["tuned"] == {}  # the last, implicit MAML, has no step size
@@ -145,8 +146,8 @@ def test_the_search_tries_each_value_goes_on_where_it_was_and_notes_failure(
     settings = {"problems": ("fluids",), "learners": ("maml", "pooled"), "iterations": 2}
     path = tmp_path / "family-search.json"
     path.write_text(json.dumps({"fluids": {"maml": [[0.003, 7.0], [0.01, 7.0]]}}))
-    monkeypatch.setattr(recipes, "STEP_SIZES", (0.003, 0.01, 0.03, 1e30))
-    recipes.family_search(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
+    monkeypatch.setattr(family, "STEP_SIZES", (0.003, 0.01, 0.03, 1e30))
+    family.search(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
     table = json.loads(path.read_text())
     assert list(table["fluids"]) == ["maml"]  # pooled training has no step size
     *kept, tried, failed = table["fluids"]["maml"]
@@ -157,39 +158,39 @@ def test_the_search_tries_each_value_goes_on_where_it_was_and_notes_failure(
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    path = Path(recipes.__file__).parent / "weights" / "family-search.json"
+    path = Path(mk.__file__).parent / "weights" / "family-search.json"
     for problem, table in json.loads(path.read_text()).items():
-        assert {*table} == {*recipes.CHOSEN[problem]} - {"pooled"}
+        assert {*table} == {*family.CHOSEN[problem]} - {"pooled"}
         for name, rows in table.items():
-            values = recipes.PENALTIES if name in recipes.SOLVED else recipes.STEP_SIZES
+            values = family.PENALTIES if name in family.SOLVED else family.STEP_SIZES
             assert tuple(value for value, _ in rows) == values
             best = min((error, value) for value, error in rows if error is not None)
-            assert recipes.CHOSEN[problem][name] == best[1]
+            assert family.CHOSEN[problem][name] == best[1]
 
 
 def test_a_learner_that_a_problem_does_not_have() -> None:
     with pytest.raises(mk.MamlkitError, match="no learner 'imaml' for 'anywhere'"):
-        recipes.family_learner("anywhere", "imaml")
+        family.learner_for("anywhere", "imaml")
 
 
 def test_a_tiny_run_saves_learners_with_notes_and_resumes(tmp_path: Path) -> None:
     settings = {"learners": ("maml", "pooled"), "seeds": (5,), "compile": False, "progress": False}
-    recipes.finn2017(tmp_path, iterations=2, **settings)  # type: ignore[arg-type]
-    recipes.finn2017(tmp_path, iterations=4, **settings)  # type: ignore[arg-type]
-    again = recipes.finn2017_learner("maml", 5)
+    finn2017.run(tmp_path, iterations=2, **settings)  # type: ignore[arg-type]
+    finn2017.run(tmp_path, iterations=4, **settings)  # type: ignore[arg-type]
+    again = finn2017.build("maml", 5)
     notes = mk.load_learner(again, tmp_path / "finn2017-maml-5.pt")
     assert notes["settings"]["iterations"] == 4
     assert notes["seed"] == 5
     assert len(notes["outer_loss"]) == 4
-    straight = recipes.finn2017_learner("maml", 5)
+    straight = finn2017.build("maml", 5)
     mk.meta_train(straight, mk.tasks.Sinusoid(), 10, iterations=4, seed=5, progress=False)
     assert torch.equal(again.model.layers[0].weight, straight.model.layers[0].weight)  # type: ignore[union-attr,index]
     assert (tmp_path / "finn2017-pooled-5.pt").exists()
 
 
 def test_the_recipe_is_listed_for_the_command_line() -> None:
-    assert recipes.RECIPES["finn2017"] is recipes.finn2017
-    assert recipes.RECIPES["family"] is recipes.family
+    assert recipes.RECIPES["finn2017"] is finn2017.run
+    assert recipes.RECIPES["family"] is family.run
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,6 @@ def test_unknown_weights_are_named_in_the_message(name: str, seed: int) -> None:
 
 def test_unknown_learner_and_bad_iterations(tmp_path: Path) -> None:
     with pytest.raises(mk.MamlkitError, match="there is no learner 'cavia' in finn2017"):
-        recipes.finn2017_learner("cavia")
+        finn2017.build("cavia")
     with pytest.raises(mk.MamlkitError, match="iterations must be a whole number"):
-        recipes.finn2017(tmp_path, iterations=0)
+        finn2017.run(tmp_path, iterations=0)

@@ -1,20 +1,14 @@
-"""Long training runs: each is one function of an output folder, and ``mamlkit reproduce NAME --out
-DIR`` runs it. The weights that they made ship with the package; :func:`shipped` loads them.
-"""
+"""Every variant at an equal budget, on sinusoids and on fluids (notebook 06)."""
 
 from __future__ import annotations
 
 import json
 import math
-import platform
-import shutil
 from collections.abc import Callable, Sequence
-from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from mamlkit.checkpoints import atomically, load_learner, save_learner
+from mamlkit.checkpoints import atomically
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import evaluate, tune
 from mamlkit.gradients import Compile
@@ -26,86 +20,15 @@ from mamlkit.learners.reptile import Reptile
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT, SETTINGS
+from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
 from mamlkit.tasks import Family, Sinusoid, VapourPressure
 from mamlkit.tasks.base import count
-from mamlkit.tasks.sinusoid import FINN_2017
-from mamlkit.training import History, meta_train
 from mamlkit.yardsticks import Pooled
-
-SHIPPED_SEEDS = (0, 1, 2, 3, 4)
-
-# --- finn2017: the sinusoid benchmark at full length (notebook 04) --------------------------------
-
-_MAKERS: dict[str, Callable[..., MAML]] = {
-    "maml": MAML,
-    "fomaml": FOMAML,
-    "anil": ANIL,
-    "metasgd": MetaSGD,
-    "pooled": Pooled,
-}
-LEARNERS = tuple(_MAKERS)
-
-
-def finn2017_learner(name: str, seed: int = 0) -> MAML:
-    """An untrained learner of the sinusoid benchmark of Finn et al. 2017, in float32.
-
-    All have the paper's network (1-40-40-1, ReLU), one inner step, and a step size of 0.01 (where
-    Meta-SGD starts). The same seed gives the same start to each.
-
-    Args:
-        name: "maml", "fomaml", "anil", "metasgd" or "pooled".
-        seed: fixes the random start.
-    """
-    if name not in _MAKERS:
-        raise MamlkitError(
-            f"there is no learner {name!r} in finn2017; choose from {list(LEARNERS)}."
-        )
-    model = MLP(1, 1, hidden=(40, 40), activation="relu", seed=seed).float()
-    return _MAKERS[name](model, inner_lr=0.01, inner_steps=1)
-
-
-def finn2017(
-    out: Path,
-    *,
-    learners: Sequence[str] = LEARNERS,
-    seeds: Sequence[int] = SHIPPED_SEEDS,
-    iterations: int = FINN_2017["iterations"],
-    compile: bool | None = None,
-    progress: bool = True,
-) -> None:
-    """Train the sinusoid benchmark of Finn et al. 2017 at full length, and save the learners.
-
-    The protocol is :data:`mamlkit.tasks.sinusoid.FINN_2017`: 10 shots, 25 tasks, Adam at 1e-3,
-    70,000 iterations. The start is torch's default, not the truncated normal of the authors' code.
-    A run that is cut short resumes from ``out/checkpoints``. One seed of all five learners took
-    about 8 minutes on one core, compiled; the default of all shipped seeds takes under an hour.
-
-    Args:
-        out: a folder; learner ``name`` with seed ``s`` goes to ``out/finn2017-name-s.pt``, with its
-            settings, seed, versions and training losses as notes.
-        learners: which of "maml", "fomaml", "anil", "metasgd", "pooled".
-        seeds: one run each; a seed fixes the start and all tasks.
-        iterations: outer steps.
-        compile: compile the training step; None does so if there is a C++ compiler.
-        progress: show a progress bar for each run.
-    """
-    count("iterations", iterations)
-    protocol: dict[str, Any] = {**FINN_2017, "iterations": iterations}
-    compiled = _has_compiler() if compile is None else compile
-    for seed in seeds:
-        for name in learners:
-            learner = finn2017_learner(name, seed)
-            kind = f"finn2017-{name}"
-            job = _Job("finn2017", kind, name, seed, Sinusoid(), protocol, compiled)
-            job.save(out, learner, job.train(out, learner, progress))
-
-
-# --- family: every variant at an equal budget (notebook 06) ---------------------------------------
 
 #: The problems of the recipe ``family``, with their protocols as keywords of
 #: :func:`mamlkit.meta_train`: sinusoids; fluids measured once at T/Tc = 0.7; fluids measured twice,
 #: anywhere. The fluids take the settings of the quickstart.
-FAMILY: dict[str, dict[str, Any]] = {
+PROTOCOLS: dict[str, dict[str, Any]] = {
     "sinusoid": {
         "shots": 10,
         "meta_batch": 25,
@@ -166,9 +89,7 @@ CHOSEN: dict[str, dict[str, float]] = {
 FEWER = {"imaml": 8, "solved": 3}
 
 
-def family_learner(
-    problem: str, name: str, seed: int = 0, value: float | None = None
-) -> MetaLearner:
+def learner_for(problem: str, name: str, seed: int = 0, value: float | None = None) -> MetaLearner:
     """An untrained learner of the recipe ``family``, in float32.
 
     All have a network 1-40-40-1 with tanh; the ridge head takes the place of its last layer.
@@ -190,7 +111,7 @@ def family_learner(
     value = CHOSEN[problem][name] if value is None else value
     sines = problem == "sinusoid"
     context, steps = (2, 5) if sines else (1, 1)
-    anneal = FAMILY[problem]["iterations"] // 5
+    anneal = PROTOCOLS[problem]["iterations"] // 5
 
     def net(d_out: int = 1, hidden: Sequence[int] = (40, 40), **settings: Any) -> MLP:
         x_range = None if sines else VapourPressure.x_range
@@ -219,7 +140,7 @@ def family_learner(
     return makers[name]()
 
 
-def family_tasks(problem: str, part: str = "train") -> Family:
+def tasks(problem: str, part: str = "train") -> Family:
     """The tasks of a problem of the recipe ``family``: "train", "validation" or "test"."""
     if problem == "sinusoid":
         return Sinusoid()
@@ -227,10 +148,10 @@ def family_tasks(problem: str, part: str = "train") -> Family:
     return VapourPressure(at=at).split(part)  # type: ignore[arg-type]
 
 
-def family(
+def run(
     out: Path,
     *,
-    problems: Sequence[str] = tuple(FAMILY),
+    problems: Sequence[str] = tuple(PROTOCOLS),
     learners: Sequence[str] = (*CHOSEN["sinusoid"], "solved"),
     seeds: Sequence[int] = SHIPPED_SEEDS,
     iterations: int | None = None,
@@ -238,7 +159,7 @@ def family(
 ) -> None:
     """Train every variant of the family at an equal budget, and save the learners.
 
-    Protocols are in :data:`FAMILY`, settings in :data:`CHOSEN`. Implicit MAML, which solves its
+    Protocols are in :data:`PROTOCOLS`, settings in :data:`CHOSEN`. Implicit MAML, which solves its
     inner problem, gets fewer iterations, :data:`FEWER`. After training, step size and number of
     inner steps at test time are chosen on validation tasks for whatever has a fixed step size, the
     number alone where it is learned; they are notes of the file, and :func:`shipped` sets them. All
@@ -253,16 +174,16 @@ def family(
     for seed in seeds:
         for problem in problems:
             for name in (name for name in CHOSEN[problem] if name in learners):
-                learner = family_learner(problem, name, seed)
-                job = _family_job(problem, name, seed, iterations)
+                learner = learner_for(problem, name, seed)
+                job = _job(problem, name, seed, iterations)
                 history = job.train(out, learner, progress)
                 job.save(out, learner, history, tuned=_tuned(learner, problem))
 
 
-def family_search(
+def search(
     out: Path,
     *,
-    problems: Sequence[str] = tuple(FAMILY),
+    problems: Sequence[str] = tuple(PROTOCOLS),
     learners: Sequence[str] = (*CHOSEN["sinusoid"], "solved"),
     iterations: int | None = None,
     progress: bool = True,
@@ -276,7 +197,7 @@ def family_search(
         out: a folder; the table goes to ``out/family-search.json``: for each problem and learner
             pairs ``[value, mean error on validation tasks]``, with an error of null where training
             failed.
-        problems, learners, iterations, progress: as for :func:`family`.
+        problems, learners, iterations, progress: as for :func:`run`.
     """
     path = out / "family-search.json"
     table = json.loads(path.read_text()) if path.exists() else {}
@@ -284,8 +205,8 @@ def family_search(
         for name in (name for name in CHOSEN[problem] if name in learners and name != "pooled"):
             rows = table.setdefault(problem, {}).setdefault(name, [])
             for value in (PENALTIES if name in SOLVED else STEP_SIZES)[len(rows) :]:
-                learner = family_learner(problem, name, SEARCH_SEED, value)
-                job = _family_job(problem, name, SEARCH_SEED, iterations)
+                learner = learner_for(problem, name, SEARCH_SEED, value)
+                job = _job(problem, name, SEARCH_SEED, iterations)
                 try:
                     job.train(None, learner, progress)
                     error = _validation_error(learner, problem)
@@ -296,15 +217,15 @@ def family_search(
                     file.write(json.dumps(table).encode())
 
 
-def _family_job(problem: str, name: str, seed: int, iterations: int | None) -> _Job:
-    protocol = dict(FAMILY[problem])
+def _job(problem: str, name: str, seed: int, iterations: int | None) -> Job:
+    protocol = dict(PROTOCOLS[problem])
     if iterations is not None:
         protocol["iterations"] = count("iterations", iterations)
     protocol["iterations"] = max(1, protocol["iterations"] // FEWER.get(name, 1))
     # At this length recording pays and compiling does not.
     how: Compile = False if name in ("imaml", "solved") else "capture"
     kind = f"family-{problem}-{name}"
-    return _Job("family", kind, name, seed, family_tasks(problem), protocol, how)
+    return Job("family", kind, name, seed, tasks(problem), protocol, how)
 
 
 def _validation_error(learner: MetaLearner, problem: str) -> float:
@@ -314,8 +235,8 @@ def _validation_error(learner: MetaLearner, problem: str) -> float:
     sines = problem == "sinusoid"
     curve = evaluate(
         learner,
-        family_tasks(problem, "validation"),
-        FAMILY[problem]["shots"],
+        tasks(problem, "validation"),
+        PROTOCOLS[problem]["shots"],
         n_tasks=200 if sines else None,
         seed=2,
         loss=None if sines else rmse,
@@ -331,8 +252,8 @@ def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
     patient = learner.step_weights[0] == 1.0 or isinstance(learner, Reptile)
     tune(
         learner,
-        family_tasks(problem, "validation"),
-        FAMILY[problem]["shots"],
+        tasks(problem, "validation"),
+        PROTOCOLS[problem]["shots"],
         inner_lr=[f * learner.inner_lr for f in (0.1, 0.3, 1.0, 3.0, 10.0)],
         max_steps=30 if patient else 10,
         n_tasks=200 if problem == "sinusoid" else None,
@@ -343,114 +264,7 @@ def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
     return found
 
 
-# --- what the recipes share -----------------------------------------------------------------------
-
-RECIPES: dict[str, Callable[[Path], None]] = {
-    "finn2017": finn2017,
-    "family": family,
-    "family-search": family_search,
-}
-
-
-def shipped(name: str, seed: int = 0) -> Any:
-    """A learner that ships with the package, trained by the recipe in the first part of its name.
-
-    Args:
-        name: such as "finn2017-maml" or "family-fluids-cavia".
-        seed: one of ``SHIPPED_SEEDS``.
-
-    Returns the learner in float32, as it was trained, with the inner steps that its recipe chose
-    on validation tasks, if it did; ``.double()`` moves it to float64.
-
-    Example::
-
-        learner = mk.recipes.shipped("finn2017-maml").double()
-        curve = mk.evaluate(learner, mk.tasks.Sinusoid(), shots=10, steps=10)
-    """
-    learner, path = _find(name, seed)
-    notes = load_learner(learner, path)
-    for setting, value in notes.get("tuned", {}).items():
-        setattr(learner, setting, value)
-    return learner
-
-
-def shipped_notes(name: str, seed: int = 0) -> dict[str, Any]:
-    """How a shipped learner was made: recipe, settings, seed, versions, seconds, and the mean outer
-    loss in 70 equal blocks of iterations.
-    """
-    learner, path = _find(name, seed)
-    return load_learner(learner, path)
-
-
-def _find(name: str, seed: int) -> tuple[MetaLearner, Path]:
-    names = [f"finn2017-{kind}" for kind in LEARNERS]
-    names += [f"family-{problem}-{kind}" for problem in CHOSEN for kind in CHOSEN[problem]]
-    if name not in names or seed not in SHIPPED_SEEDS:
-        raise MamlkitError(
-            f"no learner {name!r} with seed {seed!r} ships with mamlkit; choose a name from "
-            f"{names} and a seed from {list(SHIPPED_SEEDS)}."
-        )
-    recipe, problem, kind = [*name.split("-"), ""][:3]
-    path = Path(str(resources.files("mamlkit"))) / "weights" / f"{name}-{seed}.pt"
-    if recipe == "finn2017":
-        return finn2017_learner(problem, seed), path
-    return family_learner(problem, kind, seed), path
-
-
-class _Job(NamedTuple):
-    """One run of a recipe: ``stem`` names its files."""
-
-    recipe: str
-    stem: str
-    variant: str
-    seed: int
-    tasks: Family
-    protocol: dict[str, Any]
-    compile: Compile
-
-    def train(self, out: Path | None, learner: MetaLearner, progress: bool) -> History:
-        """Train, or go on with the run that was cut short; without ``out`` nothing is kept."""
-        checkpoint = out and out / "checkpoints" / f"{self.stem}-{self.seed}.pt"
-        history = meta_train(
-            learner,
-            self.tasks,
-            **self.protocol,
-            seed=self.seed,
-            compile=self.compile,
-            checkpoint=checkpoint,
-            checkpoint_every=5000,
-            progress=progress,
-        )
-        if history.interrupted:
-            raise KeyboardInterrupt
-        return history
-
-    def save(self, out: Path, learner: MetaLearner, history: History, **notes: Any) -> None:
-        """Write the learner with how it was made."""
-        size = max(1, self.protocol["iterations"] // 70)
-        save_learner(
-            learner,
-            out / f"{self.stem}-{self.seed}.pt",
-            recipe=self.recipe,
-            variant=self.variant,
-            seed=self.seed,
-            settings=self.protocol,
-            protocol=history.settings,
-            outer_loss=_block_means(history.outer_loss, size),
-            seconds=round(history.seconds[-1]),
-            compile=self.compile,
-            versions={
-                "python": platform.python_version(),
-                **{package: version(package) for package in ("mamlkit", "torch", "numpy")},
-            },
-            **notes,
-        )
-
-
-def _has_compiler() -> bool:
-    return any(shutil.which(program) for program in ("g++", "clang++", "c++"))
-
-
-def _block_means(values: Sequence[float], size: int) -> list[float]:
-    blocks = [values[i : i + size] for i in range(0, len(values), size)]
-    return [sum(block) / len(block) for block in blocks]
+def build(name: str, seed: int = 0) -> MetaLearner:
+    """The untrained learner of a shipped name, such as "fluids-cavia"."""
+    problem, _, learner = name.partition("-")
+    return learner_for(problem, learner, seed)

@@ -1,0 +1,72 @@
+"""What the recipes share: one training run, with its checkpoint and the notes it leaves."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mamlkit.checkpoints import save_learner
+from mamlkit.gradients import Compile
+from mamlkit.learners.meta import MetaLearner
+from mamlkit.tasks import Family
+from mamlkit.training import History, meta_train
+
+SHIPPED_SEEDS = (0, 1, 2, 3, 4)
+
+
+class Job(NamedTuple):
+    """One run of a recipe: ``stem`` names its files."""
+
+    recipe: str
+    stem: str
+    variant: str
+    seed: int
+    tasks: Family
+    protocol: dict[str, Any]
+    compile: Compile
+
+    def train(self, out: Path | None, learner: MetaLearner, progress: bool) -> History:
+        """Train, or go on with the run that was cut short; without ``out`` nothing is kept."""
+        checkpoint = out and out / "checkpoints" / f"{self.stem}-{self.seed}.pt"
+        history = meta_train(
+            learner,
+            self.tasks,
+            **self.protocol,
+            seed=self.seed,
+            compile=self.compile,
+            checkpoint=checkpoint,
+            checkpoint_every=5000,
+            progress=progress,
+        )
+        if history.interrupted:
+            raise KeyboardInterrupt
+        return history
+
+    def save(self, out: Path, learner: MetaLearner, history: History, **notes: Any) -> None:
+        """Write the learner with how it was made."""
+        size = max(1, self.protocol["iterations"] // 70)
+        save_learner(
+            learner,
+            out / f"{self.stem}-{self.seed}.pt",
+            recipe=self.recipe,
+            variant=self.variant,
+            seed=self.seed,
+            settings=self.protocol,
+            protocol=history.settings,
+            outer_loss=_block_means(history.outer_loss, size),
+            seconds=round(history.seconds[-1]),
+            compile=self.compile,
+            versions={
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("mamlkit", "torch", "numpy")},
+            },
+            **notes,
+        )
+
+
+def _block_means(values: Sequence[float], size: int) -> list[float]:
+    blocks = [values[i : i + size] for i in range(0, len(values), size)]
+    return [sum(block) / len(block) for block in blocks]
