@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mamlkit.dynamics import rk4
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Data
+from mamlkit.tasks.base import Data, count
 
 Predict = Callable[[Tensor], Tensor]
 Loss = Callable[[Predict, Any], Tensor]
@@ -60,6 +61,49 @@ def error_rate(predict: Predict, data: Data) -> Tensor:
     scores = predict(data.x)  # [n, ways]
     _at_labels(scores, data.y)
     return (scores.argmax(-1) != data.y).to(scores.dtype).mean()
+
+
+def derivatives(predict: Predict, data: Any) -> Tensor:
+    """Mean squared error of a vector field against the rates of change that a simulator knows.
+
+    ``predict`` maps states ``[.., d]`` to dy/dt ``[.., d]``; ``data`` holds ``y`` and ``dy``, both
+    ``[n, T, d]`` (:class:`mamlkit.tasks.Trajectories`).
+    """
+    return ((predict(data.y) - data.dy) ** 2).mean()
+
+
+def trajectories(horizon: int | None = None, substeps: int = 1) -> Loss:
+    """A loss on trajectories: integrate the learned vector field and compare with what was seen.
+
+    ``predict`` maps states ``[.., d]`` to dy/dt ``[.., d]``; ``data`` holds ``t [T]`` and
+    ``y [n, T, d]``. The loss is the mean squared error over all predicted states.
+
+    Args:
+        horizon: multiple shooting: *every* recorded state is a start, from which the next
+            ``horizon`` states are predicted (Bock and Plitt 1984 let the starts vary; here they are
+            the data). Short horizons are easy to train on and forgive noise badly; None predicts
+            the whole trajectory from its first state.
+        substeps: Runge-Kutta steps between two times.
+    """
+    horizon = None if horizon is None else count("horizon", horizon)
+    substeps = count("substeps", substeps)
+
+    def trajectory_error(predict: Predict, data: Any) -> Tensor:
+        t, y = data.t, data.y
+        steps = len(t) - 1 if horizon is None else horizon
+        if steps >= len(t):
+            raise MamlkitError(
+                f"horizon={horizon} states ahead need {steps + 1} times, but the trajectories have "
+                f"{len(t)}; lower horizon."
+            )
+        windows = len(t) - steps
+        at = torch.stack([t[k : k + windows] for k in range(steps + 1)])  # [steps + 1, windows]
+        seen = torch.stack([y[:, k : k + windows] for k in range(steps + 1)])
+        found = rk4(lambda _, state: predict(state), seen[0], at[:, None, :, None], substeps)
+        return ((found[1:] - seen[1:]) ** 2).mean()
+
+    trajectory_error.__name__ = f"trajectories(horizon={horizon}, substeps={substeps})"
+    return trajectory_error
 
 
 def _at_labels(scores: Tensor, y: Tensor) -> Tensor:

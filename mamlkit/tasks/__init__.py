@@ -5,6 +5,7 @@ from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
+from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 __all__ = [
     "FINN_2017",
@@ -18,6 +19,8 @@ __all__ = [
     "OhmsLaw",
     "Sinusoid",
     "TaskBatch",
+    "Trajectories",
+    "TrajectoryFamily",
     "VapourPressure",
     "normal",
     "uniform",
