@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
             f"t has shape {list(t.shape)}; a solution needs at least two times, [T]."
         )
     states, y = [y0], y0
-    for start, end in zip(t[:-1], t[1:], strict=True):
+    for start, end in pairwise(t):
         h = (end - start) / substeps
         for k in range(substeps):
             y = rk4_step(f, start + k * h, y, h)

@@ -69,7 +69,8 @@ def derivatives(predict: Predict, data: Any) -> Tensor:
     ``predict`` maps states ``[.., d]`` to dy/dt ``[.., d]``; ``data`` holds ``y`` and ``dy``, both
     ``[n, T, d]`` (:class:`mamlkit.tasks.Trajectories`).
     """
-    return ((predict(data.y) - data.dy) ** 2).mean()
+    rate: Tensor = data.dy
+    return ((predict(data.y) - rate) ** 2).mean()
 
 
 def trajectories(horizon: int | None = None, substeps: int = 1) -> Loss:
