@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
 
 from mamlkit.checkpoints import load_learner, save_learner
 from mamlkit.errors import MamlkitError
@@ -20,11 +23,13 @@ from mamlkit.learners.heads import RidgeHead
 from mamlkit.learners.implicit import ImplicitMAML
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.reptile import Reptile
+from mamlkit.learners.uncertainty import BayesianHead, Ensemble
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT, SETTINGS
 from mamlkit.tasks import Family, Sinusoid, VapourPressure
-from mamlkit.tasks.base import count
+from mamlkit.tasks.base import Physics, count, normal
+from mamlkit.tasks.fluids import Part
 from mamlkit.tasks.sinusoid import FINN_2017
 from mamlkit.training import History, meta_train
 from mamlkit.yardsticks import Pooled
@@ -279,9 +284,126 @@ def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
     return found
 
 
+# --- bands: learners that say how sure they are (notebook 07) -------------------------------------
+
+_GENTLE: dict[str, Any] = {"outer_lr": 1e-2, "schedule": "cosine", "grad_clip": 1.0}
+_HEAD = {"shots": 1, "queries": 10, "meta_batch": 32, "iterations": 700, **_GENTLE}
+_ENSEMBLE = {"shots": 1, "queries": 10, "meta_batch": 16, "iterations": 500, **_GENTLE}
+_ENSEMBLE["grad_clip"] = 0.22  # bounds the norm over all five members: 0.1 each
+
+#: The runs of the recipe ``bands``, with their protocols as keywords of :func:`mamlkit.meta_train`.
+#: "fluids" are vapour pressures with 1 % noise, split by substance; "kinds" the same, split by
+#: chemical family; "waves" have a known answer. Heads measure anywhere, ensembles at T/Tc = 0.7.
+BANDS: dict[str, dict[str, Any]] = {
+    "fluids-head": _HEAD,
+    "kinds-head": _HEAD,
+    "fluids-ensemble": _ENSEMBLE,
+    "kinds-ensemble": _ENSEMBLE,
+    "waves-head": {"shots": 2, "queries": 20, "meta_batch": 25, "iterations": 600, **_GENTLE},
+}
+MEMBERS = 5
+
+
+class Waves(Family):
+    """y = a sin(x) + b cos(x) with a, b ~ N(0, 2^2), read with an error of 0.3: linear in its two
+    unknowns, so the exact posterior is known.
+    """
+
+    x_range, noise = (-5.0, 5.0), 0.3
+
+    def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
+        """The two amplitudes, each ``[n_tasks]``."""
+        return {name: normal(n_tasks, 0.0, 2.0, generator) for name in "ab"}
+
+    def law(self, x: Tensor, physics: Physics) -> Tensor:
+        """a sin(x) + b cos(x)."""
+        return physics["a"] * x.sin() + physics["b"] * x.cos()
+
+
+def bands_learner(name: str, seed: int = 0) -> MetaLearner:
+    """An untrained learner of the recipe ``bands``, in float32.
+
+    A head has 8 features on the fluids and 16 on the waves. An ensemble has five members: contexts
+    of two numbers, fed by modulation, with one inner step. Member i of seed s starts from seed
+    ``5 s + i``, so no two ensembles of a problem share a start.
+
+    Args:
+        name: one of ``BANDS``.
+        seed: fixes the random start.
+    """
+    _check_band(name)
+    problem, kind = name.split("-")
+    if kind == "ensemble":
+
+        def member(seed: int) -> MetaLearner:
+            span = VapourPressure.x_range
+            model = MLP(1, 1, x_range=span, context=2, feed="modulate", seed=seed)
+            return CAVIA(model.float(), inner_lr=0.3)
+
+        return Ensemble(member, MEMBERS, seed=MEMBERS * seed)
+    family = Waves if problem == "waves" else VapourPressure
+    features, noise = (16, 0.3) if problem == "waves" else (8, 0.01)
+    model = MLP(1, features, x_range=family.x_range, seed=seed).float()
+    return BayesianHead(model, features, noise=noise)
+
+
+def bands_tasks(name: str, part: Part = "train") -> Family:
+    """The tasks of a run of the recipe ``bands``: "train", "validation" or "test"; waves are fresh
+    draws in any part.
+    """
+    _check_band(name)
+    problem, kind = name.split("-")
+    if problem == "waves":
+        return Waves()
+    at = MEASURED_AT if kind == "ensemble" else None
+    by: Literal["substance", "family"] = "substance" if problem == "fluids" else "family"
+    return VapourPressure(at=at, noise=0.01, split_by=by).split(part)
+
+
+def bands(
+    out: Path,
+    *,
+    names: Sequence[str] = tuple(BANDS),
+    seeds: Sequence[int] = SHIPPED_SEEDS,
+    iterations: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Train the Bayesian heads and the ensembles of :data:`BANDS`, and save them.
+
+    Training is in float64, the weights are saved in float32. No step is compiled. All 25 runs took
+    one minute on one core.
+
+    Args:
+        out: a folder; run ``name`` with seed ``s`` goes to ``out/bands-name-s.pt`` with its notes.
+        names: which of :data:`BANDS`.
+        seeds: one run each; a seed fixes the start and all tasks.
+        iterations: outer steps; None takes the protocol's.
+        progress: show a progress bar for each run.
+    """
+    for seed in seeds:
+        for name in names:
+            learner = bands_learner(name, seed).double()
+            protocol = dict(BANDS[name])
+            if iterations is not None:
+                protocol["iterations"] = count("iterations", iterations)
+            tasks = bands_tasks(name)
+            job = _Job("bands", f"bands-{name}", name, seed, tasks, protocol, compiled=False)
+            history = job.train(out, learner, progress)
+            job.save(out, learner.float(), history)
+
+
+def _check_band(name: str) -> None:
+    if name not in BANDS:
+        raise MamlkitError(f"there is no run {name!r} in bands; choose from {list(BANDS)}.")
+
+
 # --- what the recipes share -----------------------------------------------------------------------
 
-RECIPES: dict[str, Callable[[Path], None]] = {"finn2017": finn2017, "family": family}
+RECIPES: dict[str, Callable[[Path], None]] = {
+    "finn2017": finn2017,
+    "family": family,
+    "bands": bands,
+}
 
 
 def shipped(name: str, seed: int = 0) -> Any:
@@ -291,7 +413,7 @@ def shipped(name: str, seed: int = 0) -> Any:
         name: such as "finn2017-maml" or "family-fluids-cavia".
         seed: one of ``SHIPPED_SEEDS``.
 
-    Returns the learner in float32, as it was trained, with the inner steps that its recipe chose
+    Returns the learner in float32, with the inner steps that its recipe chose
     on validation tasks, if it did; ``.double()`` moves it to float64.
 
     Example::
@@ -317,6 +439,7 @@ def shipped_notes(name: str, seed: int = 0) -> dict[str, Any]:
 def _find(name: str, seed: int) -> tuple[MetaLearner, Path]:
     names = [f"finn2017-{kind}" for kind in LEARNERS]
     names += [f"family-{problem}-{kind}" for problem in CHOSEN for kind in CHOSEN[problem]]
+    names += [f"bands-{run}" for run in BANDS]
     if name not in names or seed not in SHIPPED_SEEDS:
         raise MamlkitError(
             f"no learner {name!r} with seed {seed!r} ships with mamlkit; choose a name from "
@@ -326,6 +449,8 @@ def _find(name: str, seed: int) -> tuple[MetaLearner, Path]:
     path = Path(str(resources.files("mamlkit"))) / "weights" / f"{name}-{seed}.pt"
     if recipe == "finn2017":
         return finn2017_learner(problem, seed), path
+    if recipe == "bands":
+        return bands_learner(f"{problem}-{kind}", seed), path
     return family_learner(problem, kind, seed), path
 
 
