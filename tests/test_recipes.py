@@ -12,7 +12,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit import recipes
-from mamlkit.recipes import family, finn2017
+from mamlkit.recipes import bands, family, finn2017
 from mamlkit.tasks.sinusoid import FINN_2017
 
 # On 600 new tasks of 10 shots: mean query loss after 1 inner step, median after 10: (low, high).
@@ -95,7 +95,7 @@ def test_float32_and_float64_agree_after_one_step() -> None:
 def test_the_weights_are_small_files() -> None:
     folder = Path(mk.__file__).parent / "weights"
     files = sorted(folder.glob("*.pt"))
-    kinds = len(finn2017.LEARNERS) + len(FAMILY_NAMES)
+    kinds = len(finn2017.LEARNERS) + len(FAMILY_NAMES) + len(bands.PROTOCOLS)
     assert len(files) == kinds * len(recipes.SHIPPED_SEEDS)
     assert all(file.stat().st_size < 50_000 for file in files)
 
@@ -191,6 +191,7 @@ def test_a_tiny_run_saves_learners_with_notes_and_resumes(tmp_path: Path) -> Non
 def test_the_recipe_is_listed_for_the_command_line() -> None:
     assert recipes.RECIPES["finn2017"] is finn2017.run
     assert recipes.RECIPES["family"] is family.run
+    assert recipes.RECIPES["bands"] is bands.run
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,23 @@ from typing import Any
 
 from mamlkit.checkpoints import load_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.recipes import family, finn2017
+from mamlkit.recipes import bands, family, finn2017
 from mamlkit.recipes.jobs import SHIPPED_SEEDS
 
-__all__ = ["RECIPES", "SHIPPED_SEEDS", "family", "finn2017", "shipped", "shipped_notes"]
+__all__ = ["RECIPES", "SHIPPED_SEEDS", "bands", "family", "finn2017", "shipped", "shipped_notes"]
 
 #: What ``mamlkit reproduce`` can repeat.
 RECIPES: dict[str, Callable[[Path], None]] = {
     "finn2017": finn2017.run,
     "family": family.run,
     "family-search": family.search,
+    "bands": bands.run,
 }
 #: How to build the untrained learner of a shipped file, by the first part of its name.
 BUILDERS: dict[str, Callable[[str, int], Any]] = {
     "finn2017": finn2017.build,
     "family": family.build,
+    "bands": bands.build,
 }
 
 
@@ -36,8 +38,8 @@ def shipped(name: str, seed: int = 0) -> Any:
         name: such as "finn2017-maml" or "family-fluids-cavia".
         seed: one of ``SHIPPED_SEEDS``.
 
-    Returns the learner in float32, as it was trained, with the inner steps that its recipe chose
-    on validation tasks, if it did; ``.double()`` moves it to float64.
+    Returns the learner in float32, with the inner steps that its recipe chose on validation tasks,
+    if it did; ``.double()`` moves it to float64.
 
     Example::
 
