@@ -166,8 +166,7 @@ def test_the_search_tries_each_value_goes_on_where_it_was_and_notes_failure(
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    path = Path(mk.__file__).parent / "weights" / "family-search.json"
-    for problem, table in json.loads(path.read_text()).items():
+    for problem, table in family.searched().items():
         assert {*table} == {*family.CHOSEN[problem]} - {"pooled"}
         for name, rows in table.items():
             values = family.PENALTIES if name in family.SOLVED else family.STEP_SIZES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,15 @@ def search(
                 rows.append([value, error if math.isfinite(error) else None])
                 with atomically(path) as file:
                     file.write(json.dumps(table).encode())
+
+
+def searched() -> dict[str, dict[str, list[list[float | None]]]]:
+    """The table of :func:`search` that ships with the package: ``[problem][learner]`` holds pairs
+    of a value and the mean error on validation tasks, None where training failed.
+    """
+    path = Path(str(resources.files("mamlkit"))) / "weights" / "family-search.json"
+    table: dict[str, dict[str, list[list[float | None]]]] = json.loads(path.read_text())
+    return table
 
 
 def _job(problem: str, name: str, seed: int, iterations: int | None) -> Job:
