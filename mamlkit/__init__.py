@@ -5,7 +5,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from mamlkit import learners, losses, models, tasks, training, yardsticks
+from mamlkit import discovery, dynamics, learners, losses, models, tasks, training, yardsticks
 from mamlkit.check import check
 from mamlkit.checkpoints import load_learner, save_learner
 from mamlkit.costs import cost_table
@@ -69,6 +69,8 @@ __all__ = [
     "check",
     "compare",
     "cost_table",
+    "discovery",
+    "dynamics",
     "error_against_shots",
     "evaluate",
     "learners",

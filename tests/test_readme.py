@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+import mamlkit as mk
 from mamlkit.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,12 +34,14 @@ def test_the_python_example_runs_and_learns():
 def test_the_page_on_families_runs_from_top_to_bottom():
     page = (ROOT / "docs" / "write_a_family.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict = {}
     for block in blocks:
         shorter = block.replace("iterations=2000", "iterations=20, progress=False")
         exec(compile(shorter, "write_a_family.md", "exec"), names)
     assert names["batch"].support.x.shape == (4, 5, 1)
+    seen = mk.evaluate(names["mover"], names["Cooling"](), 1, n_tasks=9, queries=2)
+    assert seen.mean.shape == (4,)
     places = [names["Pendulums"]().split(p).members.tolist() for p in ("train", "test")]
     assert not set(places[0]) & set(places[1])
 
