@@ -32,11 +32,13 @@ from mamlkit.learners import (
     ImplicitMAML,
     MAMLPlusPlus,
     MetaSGD,
+    Multistart,
     Prototypes,
     Reptile,
     RidgeHead,
     where_next,
 )
+from mamlkit.simulators import Simulator
 from mamlkit.tasks import Data, Family, TaskBatch
 from mamlkit.training import History, meta_train
 
@@ -61,9 +63,11 @@ __all__ = [
     "MAMLPlusPlus",
     "MamlkitError",
     "MetaSGD",
+    "Multistart",
     "Prototypes",
     "Reptile",
     "RidgeHead",
+    "Simulator",
     "TaskBatch",
     "calibration",
     "check",

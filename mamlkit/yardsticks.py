@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Weights, as_data, as_points, check_model, run_model
+from mamlkit.learners.base import Adapted, Weights, as_data, as_points, check_model, run_model
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.uncertainty import Belief, Gaussian
 from mamlkit.losses import Loss, Predict, mse
+from mamlkit.simulators import Simulator
 from mamlkit.tasks.base import Data, Family, Physics, count, fresh_generator, number
 
 
@@ -240,6 +241,70 @@ class Bayes:
             return Gaussian((phi @ w)[:, None].to(x.dtype), variance[:, None].to(x.dtype))
 
         return Belief(distribution)
+
+
+class CurveFit:
+    """The classical fit: :func:`scipy.optimize.least_squares` (Levenberg and Marquardt, MINPACK) on
+    the parameters of a simulator, from one or several starts; the best fit is taken.
+
+    It works on the same unbounded numbers as a learner does (:class:`mamlkit.simulators.Simulator`)
+    with derivatives by finite differences.
+
+    Args:
+        simulator: the law and its bounds.
+        starts: parameters in physical units, one dict a start; None takes that of the simulator.
+
+    Attributes:
+        evaluations: how often the simulator ran in the last :meth:`adapt`.
+    """
+
+    def __init__(
+        self, simulator: Simulator, starts: Sequence[Mapping[str, float]] | None = None
+    ) -> None:
+        if not isinstance(simulator, Simulator):
+            raise MamlkitError(
+                f"CurveFit fits a mk.Simulator, but {type(simulator).__name__} was given."
+            )
+        if starts is not None and not starts:
+            raise MamlkitError("CurveFit was given no start; leave out starts for one.")
+        self.simulator = copy.deepcopy(simulator).double()
+        at = [self.simulator] if starts is None else [self.simulator.at(s) for s in starts]
+        self.starts = [[float(u.detach()) for u in each.parameters()] for each in at]
+        self.evaluations = 0
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Adapted:
+        """Fit ``x [n, d_in]``, ``y [n, d_out]``; as many numbers in y as parameters, at least."""
+        from scipy.optimize import least_squares
+
+        x, y = (t.double() for t in as_numbers(x, y))
+        names, size = list(self.simulator.bounds), y.numel()
+        if size < len(names):
+            raise MamlkitError(
+                f"least squares for {len(names)} parameters needs at least as many measurements, "
+                f"but {size} were given."
+            )
+
+        low, high = torch.tensor(list(self.simulator.bounds.values()), dtype=torch.float64).T
+        middle, half = (low + high) / 2, (high - low) / 2
+
+        def residuals(u: Any) -> Any:
+            self.evaluations += 1
+            values = middle + half * torch.sin(torch.as_tensor(u))  # all at once, for speed
+            p = dict(zip(names, values.unbind(), strict=True))
+            return (self.simulator.law(x, p) - y).reshape(-1).numpy()
+
+        self.evaluations = 0
+        fits = [least_squares(residuals, start, method="lm") for start in self.starts]
+        index = min(range(len(fits)), key=lambda i: fits[i].cost)
+        best = fits[index]
+        found = dict(zip(names, torch.as_tensor(best.x), strict=True))
+        first = residuals(self.starts[index])
+        losses = torch.tensor([(first**2).mean(), 2 * best.cost / size], dtype=torch.float64)
+
+        def predict(x_new: Tensor) -> Tensor:
+            return self.simulator.law(x_new, self.simulator.values(found))
+
+        return Adapted(predict, found, losses, "CurveFit")
 
 
 class MeanCurve:

@@ -5,6 +5,7 @@ from mamlkit.learners.heads import ClassifierHead, ClosedForm, RidgeHead
 from mamlkit.learners.implicit import ImplicitMAML
 from mamlkit.learners.maml import MAML, inner_loop
 from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.multistart import Multistart
 from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.prototypes import Prototypes
 from mamlkit.learners.reptile import Reptile
@@ -39,6 +40,7 @@ __all__ = [
     "MAMLPlusPlus",
     "MetaLearner",
     "MetaSGD",
+    "Multistart",
     "Prototypes",
     "Reptile",
     "RidgeHead",

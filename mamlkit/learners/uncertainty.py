@@ -271,6 +271,7 @@ class Ensemble(MetaLearner):
     """
 
     result = AdaptedGaussian
+    fewest = 2  # of one member alone there is no variance
 
     def __init__(self, make: Callable[[int], MetaLearner], members: int = 5, seed: int = 0) -> None:
         nn.Module.__init__(self)  # the model is inside the members
@@ -279,7 +280,8 @@ class Ensemble(MetaLearner):
                 f"make must be a function from a seed to a learner, but {type(make).__name__} was "
                 "given; use lambda seed: mk.MAML(mk.models.MLP(1, 1, seed=seed))."
             )
-        seed, self.members = count("seed", seed, least=0), count("members", members, least=2)
+        seed = count("seed", seed, least=0)
+        self.members = count("members", members, least=self.fewest)
         learners = [make(seed + i) for i in range(self.members)]
         first = copy.deepcopy(learners[0])
         _check_alike(learners)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from mamlkit.tasks.base import Family, Physics, number, uniform
+from mamlkit.tasks.base import Family, Physics, interval, number, uniform
 
 
 class DampedOscillator(Family):
@@ -17,21 +17,28 @@ class DampedOscillator(Family):
     Args:
         duration: length of the observation, s.
         noise: standard deviation of the noise on support ``y``, m.
+        frequencies: range of omega, rad/s; (10, 12) is out of the range of experiment E2.
     """
 
     x_label = "time t [s]"
     y_label = "displacement y [m]"
 
-    def __init__(self, duration: float = 3.0, noise: float = 0.05) -> None:
+    def __init__(
+        self,
+        duration: float = 3.0,
+        noise: float = 0.05,
+        frequencies: tuple[float, float] = (1.0, 10.0),
+    ) -> None:
         self.x_range = (0.0, number("duration", duration, positive=True))
         self.noise = number("noise", noise)
+        self.frequencies = interval("frequencies", frequencies)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """Amplitude (m), damping (1/s), angular frequency (rad/s), phase (rad), ``[n_tasks]``."""
         return {
             "amplitude": uniform(n_tasks, 0.5, 2.0, generator),
             "damping": uniform(n_tasks, 0.0, 0.2, generator),
-            "frequency": uniform(n_tasks, 1.0, 10.0, generator),
+            "frequency": uniform(n_tasks, *self.frequencies, generator),
             "phase": uniform(n_tasks, 0.0, math.pi, generator),
         }
 

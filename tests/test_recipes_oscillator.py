@@ -1,0 +1,60 @@
+"""The shipped learners of notebook 08."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import mamlkit as mk
+from mamlkit import recipes
+from mamlkit.recipes import oscillator
+
+# Share of test tasks with RMSE < 2 sigma, (low, high).
+EXPECTED = {
+    "short-starts": (0.93, 1.0),
+    "short-one": (0.0, 0.6),
+    "few-starts": (0.85, 1.0),
+    "short-network": (0.0, 0.3),
+    "short-pooled": (0.0, 0.1),
+}
+
+
+@pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
+@pytest.mark.parametrize("name", oscillator.PROTOCOLS)
+def test_they_succeed_as_often_as_the_notebook_says(name: str, seed: int) -> None:
+    learner = recipes.shipped(f"oscillator-{name}", seed).double()
+    case = name.split("-")[0]
+    _, shots, noise = oscillator.CASES[case]
+    family = oscillator.tasks(case)
+    curve = mk.evaluate(learner, family, shots, n_tasks=200, seed=101, loss=mk.losses.rmse)
+    share = float((curve.losses[:, -1] < 2 * noise).double().mean())
+    low, high = EXPECTED[name]
+    assert low <= share <= high
+    notes = recipes.shipped_notes(f"oscillator-{name}", seed)
+    assert notes["settings"] == oscillator.PROTOCOLS[name]
+
+
+def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
+    oscillator.run(tmp_path, seeds=(7,), iterations=2, progress=False)
+    for name in oscillator.PROTOCOLS:
+        again = oscillator.build(name, 7)
+        notes = mk.load_learner(again, tmp_path / f"oscillator-{name}-7.pt")
+        assert notes["settings"]["iterations"] == 2
+        assert any(
+            not torch.equal(a, b)
+            for a, b in zip(again.parameters(), oscillator.build(name, 7).parameters(), strict=True)
+        )
+
+
+def test_the_tasks_beyond_the_range() -> None:
+    frequency = oscillator.tasks("short", (10.0, 12.0)).sample(50, 2).physics["frequency"]
+    assert frequency.min() >= 10
+
+
+def test_what_is_not_there() -> None:
+    with pytest.raises(mk.MamlkitError, match="no run 'short-ridge'"):
+        oscillator.build("short-ridge")
+    with pytest.raises(mk.MamlkitError, match="no case 'shorter'"):
+        oscillator.tasks("shorter")
