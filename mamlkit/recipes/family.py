@@ -194,10 +194,10 @@ def search(
     iterations: int | None = None,
     progress: bool = True,
 ) -> None:
-    """The search behind :data:`CHOSEN`: each learner of the recipe ``family`` with each of seven
-    step sizes or penalties, at full length, one seed, judged on validation tasks.
+    """Search the one number of each variant: the table behind :data:`CHOSEN`.
 
-    Takes some twenty minutes on one core; a search that was cut short goes on where it was.
+    Each learner is trained with each of seven step sizes or penalties, at full length, with one
+    seed, and judged on validation tasks. Takes some twenty minutes on one core; a search that was cut short goes on where it was.
 
     Args:
         out: a folder; the table goes to ``out/family-search.json``: for each problem and learner
