@@ -197,7 +197,8 @@ def search(
     """Search the one number of each variant: the table behind :data:`CHOSEN`.
 
     Each learner is trained with each of seven step sizes or penalties, at full length, with one
-    seed, and judged on validation tasks. Takes some twenty minutes on one core; a search that was cut short goes on where it was.
+    seed, and judged on validation tasks. Takes some twenty minutes on one core; a search that was
+    cut short goes on where it was.
 
     Args:
         out: a folder; the table goes to ``out/family-search.json``: for each problem and learner
