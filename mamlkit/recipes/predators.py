@@ -74,9 +74,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MAML:
         "maml": lambda: MAML(net(), lr, INNER_STEPS, loss=ONE_STEP),
         "anil": lambda: ANIL(net(), lr, INNER_STEPS, loss=ONE_STEP),
         "cavia": lambda: CAVIA(net(CONTEXT), lr, INNER_STEPS, loss=ONE_STEP),
-        "coda": lambda: CoDA(
-            net(), lr, INNER_STEPS, context=CONTEXT, seed=seed, loss=ONE_STEP
-        ),
+        "coda": lambda: CoDA(net(), lr, INNER_STEPS, context=CONTEXT, seed=seed, loss=ONE_STEP),
     }
     return makers[name]()
 
@@ -118,7 +116,7 @@ def run(
 def search(out: Path, *, iterations: int = 300, progress: bool = True) -> None:
     """The search behind :data:`CHOSEN`: three step sizes a learner, one seed, a short run each,
     judged on validation environments. The table goes to ``out/predators-search.json``: for each
-    learner pairs ``[step size, mean error]``, with null where training failed. A minute on one core.
+    learner pairs ``[step size, mean error]``, with null where training failed. Two minutes.
     """
     table: dict[str, list[list[float | None]]] = {}
     for name, values in STEP_SIZES.items():
