@@ -472,6 +472,54 @@ class LeeKesler:
         return predict
 
 
+class LotkaVolterraFit:
+    """The estimator that knows the law of :class:`mamlkit.tasks.LotkaVolterra`: its four parameters
+    and, where the record is noisy, its first state, by nonlinear least squares on the logarithms of
+    *one* trajectory (scipy's ``least_squares`` and ``odeint``).
+
+    Args:
+        fit_start: fit the first state too; without it the first record is believed.
+        guess: alpha, beta, delta, gamma to start from.
+    """
+
+    def __init__(
+        self, fit_start: bool = False, guess: Sequence[float] = (0.5, 0.75, 0.75, 0.5)
+    ) -> None:
+        self.fit_start, self.guess = fit_start, tuple(guess)
+
+    def parameters(self, data: Any) -> Any:
+        """alpha, beta, delta, gamma of the first of the trajectories, ``[4]``."""
+        from scipy.integrate import odeint
+        from scipy.optimize import least_squares
+
+        t, y = data.t.double().numpy(), data.y[0].double().numpy()
+
+        def rate(y: Any, _: float, a: float, b: float, d: float, g: float) -> tuple[float, float]:
+            return a * y[0] - b * y[0] * y[1], d * y[0] * y[1] - g * y[1]
+
+        def residuals(p: Any) -> Any:
+            start = np.exp(p[4:]) if self.fit_start else y[0]
+            found = odeint(rate, start, t, args=tuple(np.exp(p[:4])), rtol=1e-11, atol=1e-12)
+            return (np.log(found.clip(1e-12)) - np.log(y)).ravel()
+
+        guess = np.log([*self.guess, *(y[0] if self.fit_start else ())])
+        fit = least_squares(residuals, guess, xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=25)
+        return np.exp(fit.x[:4])
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
+        """The vector field with the parameters of ``x``, Trajectories of one system."""
+        data = as_data(x, y)
+        if not hasattr(data, "t"):
+            raise MamlkitError("LotkaVolterraFit fits Trajectories(t, y, dy), not points.")
+        a, b, d, g = (float(v) for v in self.parameters(data))
+
+        def field(state: Tensor) -> Tensor:
+            eaten = state[..., 0] * state[..., 1]
+            return torch.stack([a * state[..., 0] - b * eaten, d * eaten - g * state[..., 1]], -1)
+
+        return field
+
+
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
     """Noise-free training curves on one grid; of a finite family each member once."""
     if not isinstance(family, Family):

@@ -11,7 +11,7 @@ from typing import Any
 
 from mamlkit.checkpoints import load_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.recipes import bands, family, finn2017, oscillator
+from mamlkit.recipes import bands, family, finn2017, oscillator, predators
 from mamlkit.recipes.jobs import SHIPPED_SEEDS
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "family",
     "finn2017",
     "oscillator",
+    "predators",
     "shipped",
     "shipped_notes",
 ]
@@ -32,6 +33,8 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "family-search": family.search,
     "bands": bands.run,
     "oscillator": oscillator.run,
+    "predators": predators.run,
+    "predators-search": predators.search,
 }
 #: How to build the untrained learner of a shipped file, by the first part of its name.
 BUILDERS: dict[str, Callable[[str, int], Any]] = {
@@ -39,6 +42,7 @@ BUILDERS: dict[str, Callable[[str, int], Any]] = {
     "family": family.build,
     "bands": bands.build,
     "oscillator": oscillator.build,
+    "predators": predators.build,
 }
 
 

@@ -3,6 +3,7 @@
 from mamlkit.tasks.base import Data, Family, TaskBatch, normal, uniform
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
+from mamlkit.tasks.lotka_volterra import LotkaVolterra
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
@@ -16,6 +17,7 @@ __all__ = [
     "FreeFall",
     "HookesLaw",
     "LinearLaw",
+    "LotkaVolterra",
     "OhmsLaw",
     "Sinusoid",
     "TaskBatch",

@@ -1,0 +1,166 @@
+"""Predator and prey, from one trajectory: the learners of notebook 09."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mamlkit.checkpoints import atomically
+from mamlkit.errors import MamlkitError
+from mamlkit.evaluation import evaluate, tune
+from mamlkit.learners import ANIL, CAVIA, MAML, CoDA
+from mamlkit.losses import trajectories
+from mamlkit.population import PerCapita
+from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
+from mamlkit.tasks.base import count
+from mamlkit.tasks.lotka_volterra import LotkaVolterra, Part
+from mamlkit.yardsticks import Pooled
+
+#: One step ahead from every record: what training descends and what a new task is adapted by. It
+#: needs times and states only. One Runge-Kutta step of 0.5 leaves an error of 1e-6 over a whole
+#: trajectory, below what any learner here reaches.
+ONE_STEP = trajectories(1)
+#: What judges: the whole trajectory from its first state.
+FORECAST = trajectories(None, 2)
+
+_PROTOCOL: dict[str, Any] = {
+    "shots": 1,
+    "queries": 3,
+    "meta_batch": 9,
+    "iterations": 500,
+    "outer_lr": 1e-2,
+    "schedule": "cosine",
+    "grad_clip": 1.0,
+}
+#: The runs of this recipe, with their protocols as keywords of :func:`mamlkit.meta_train`. Each of
+#: the 9 environments has 4 trajectories: one to adapt to, three to be judged on, drawn anew.
+PROTOCOLS: dict[str, dict[str, Any]] = dict.fromkeys(
+    ("pooled", "maml", "anil", "cavia", "coda"), _PROTOCOL
+)
+INNER_STEPS, CONTEXT, HIDDEN = 3, 2, (16, 16)
+#: The inner step sizes that :func:`search` tries, three for each learner that has one in training,
+#: and its winners on validation environments.
+STEP_SIZES: dict[str, tuple[float, ...]] = {
+    "maml": (0.1, 0.3, 1.0),
+    "anil": (0.1, 0.3, 1.0),
+    "cavia": (1.0, 3.0, 10.0),
+    "coda": (0.1, 0.3, 1.0),
+}
+CHOSEN = {"pooled": 0.1, "maml": 0.3, "anil": 1.0, "cavia": 3.0, "coda": 0.3}
+SEARCH_SEED = 100  # not one of those that ship
+
+
+def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MAML:
+    """An untrained learner of this recipe, in float32: rates per head by a network 2-16-16-2 with
+    tanh, and three inner steps. "cavia" and "coda" have a context of two numbers.
+
+    Args:
+        name: one of ``PROTOCOLS``.
+        seed: fixes the random start.
+        inner_lr: None takes that of :data:`CHOSEN`.
+    """
+    _check(name)
+    lr = CHOSEN[name] if inner_lr is None else inner_lr
+
+    def net(context: int = 0) -> PerCapita:
+        span = (0.0, 3.0)
+        return PerCapita(2, 2, HIDDEN, x_range=span, seed=seed, context=context).float()
+
+    makers: dict[str, Callable[[], MAML]] = {
+        "pooled": lambda: Pooled(net(), lr, INNER_STEPS, loss=ONE_STEP),
+        "maml": lambda: MAML(net(), lr, INNER_STEPS, loss=ONE_STEP),
+        "anil": lambda: ANIL(net(), lr, INNER_STEPS, loss=ONE_STEP),
+        "cavia": lambda: CAVIA(net(CONTEXT), lr, INNER_STEPS, loss=ONE_STEP),
+        "coda": lambda: CoDA(net(), lr, INNER_STEPS, context=CONTEXT, seed=seed, loss=ONE_STEP),
+    }
+    return makers[name]()
+
+
+def tasks(part: Part = "train", noise: float = 0.0) -> LotkaVolterra:
+    """The environments of a part; see :class:`mamlkit.tasks.LotkaVolterra`."""
+    return LotkaVolterra(noise).split(part)
+
+
+def run(
+    out: Path,
+    *,
+    names: Sequence[str] = tuple(PROTOCOLS),
+    seeds: Sequence[int] = SHIPPED_SEEDS,
+    iterations: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Train the learners of :data:`PROTOCOLS`, and save them.
+
+    After training, step size (of five) and number of inner steps at test time (up to 20) are chosen
+    on validation environments, for all learners alike; they are notes of the file, and
+    :func:`mamlkit.recipes.shipped` sets them. All 25 runs take some minutes on one core.
+
+    Args:
+        out: a folder; run ``name`` with seed ``s`` goes to ``out/predators-name-s.pt``.
+        names: which of :data:`PROTOCOLS`.
+        seeds: one run each; a seed fixes the start and all tasks.
+        iterations: outer steps; None takes the protocol's.
+        progress: show a progress bar for each run.
+    """
+    for seed in seeds:
+        for name in names:
+            learner = build(name, seed)
+            job = _job(name, seed, iterations)
+            history = job.train(out, learner, progress)
+            job.save(out, learner, history, tuned=_tuned(learner))
+
+
+def search(out: Path, *, iterations: int = 300, progress: bool = True) -> None:
+    """The search behind :data:`CHOSEN`: three step sizes a learner, one seed, a short run each,
+    judged on validation environments. The table goes to ``out/predators-search.json``: for each
+    learner pairs ``[step size, mean error]``, with null where training failed. Two minutes.
+    """
+    table: dict[str, list[list[float | None]]] = {}
+    for name, values in STEP_SIZES.items():
+        for value in values:
+            learner = build(name, SEARCH_SEED, value)
+            error = math.inf
+            try:
+                _job(name, SEARCH_SEED, iterations).train(None, learner, progress)
+                for setting, best in _tuned(learner).items():
+                    setattr(learner, setting, best)
+                error = _validation_error(learner)
+            except MamlkitError:  # a loss that is not finite: this value does not work
+                pass
+            row = [value, error if math.isfinite(error) else None]
+            table.setdefault(name, []).append(row)
+            with atomically(out / "predators-search.json") as file:
+                file.write(json.dumps(table).encode())
+
+
+def _job(name: str, seed: int, iterations: int | None) -> Job:
+    protocol = dict(PROTOCOLS[name])
+    if iterations is not None:
+        protocol["iterations"] = count("iterations", iterations)
+    stem = f"predators-{name}"
+    return Job("predators", stem, name, seed, tasks(), protocol, compile="capture")
+
+
+def _tuned(learner: MAML) -> dict[str, Any]:
+    """Step size and number of inner steps at test time, chosen on validation environments."""
+    before = learner.inner_lr, learner.inner_steps
+    rates = [f * learner.inner_lr for f in (0.1, 0.3, 1.0, 3.0, 10.0)]
+    settings: dict[str, Any] = {"n_tasks": 40, "queries": 4, "loss": FORECAST}
+    tune(learner, tasks("validation"), 1, inner_lr=rates, max_steps=20, **settings)
+    found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
+    learner.inner_lr, learner.inner_steps = before
+    return found
+
+
+def _validation_error(learner: MAML) -> float:
+    family = tasks("validation")
+    curve = evaluate(learner, family, 1, n_tasks=40, queries=4, seed=2, loss=FORECAST)
+    return float(curve.mean[-1])
+
+
+def _check(name: str) -> None:
+    if name not in PROTOCOLS:
+        raise MamlkitError(f"there is no run {name!r} in predators; choose from {list(PROTOCOLS)}.")

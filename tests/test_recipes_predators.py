@@ -1,0 +1,87 @@
+"""The shipped learners of notebook 09."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import mamlkit as mk
+from mamlkit import recipes
+from mamlkit.learners.maml import MAML
+from mamlkit.recipes import predators
+
+# Mean squared error of forecasts on the adaptation environments, from one trajectory: (low, high).
+EXPECTED = {
+    "pooled": (1e-2, 2e-1),
+    "maml": (2e-3, 2e-2),
+    "anil": (2e-3, 3e-2),
+    "cavia": (2e-3, 5e-2),
+    "coda": (2e-4, 2.5e-3),
+}
+
+
+def error(learner: MAML, noise: float = 0.0) -> float:
+    batch = predators.tasks("test", noise).sample(
+        40, 1, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    return float(learner.episodes(batch, loss=predators.FORECAST).query[:, -1].mean())
+
+
+@pytest.mark.parametrize("name", predators.PROTOCOLS)
+def test_the_learners_forecast_as_the_notebook_says(name: str) -> None:
+    low, high = EXPECTED[name]
+    for seed in recipes.SHIPPED_SEEDS:
+        assert low < error(recipes.shipped(f"predators-{name}", seed).double()) < high
+
+
+@pytest.mark.parametrize("name", predators.PROTOCOLS)
+def test_notes_and_size(name: str) -> None:
+    folder = Path(recipes.__file__).parents[1] / "weights"
+    for seed in recipes.SHIPPED_SEEDS:
+        notes = recipes.shipped_notes(f"predators-{name}", seed)
+        assert (notes["recipe"], notes["variant"], notes["seed"]) == ("predators", name, seed)
+        assert notes["settings"] == predators.PROTOCOLS[name]
+        assert notes["outer_loss"][-1] < notes["outer_loss"][0] / 2
+        assert set(notes["tuned"]) == {"inner_lr", "inner_steps"}
+        assert (folder / f"predators-{name}-{seed}.pt").stat().st_size < 50_000
+
+
+def test_adaptation_never_sees_a_derivative() -> None:
+    coda = predators.build("coda", 0).double()
+    batch = predators.tasks("test").sample(
+        2, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    blind = batch._replace(support=batch.support._replace(dy=torch.zeros_like(batch.support.dy)))
+    assert torch.equal(coda.episodes(batch).query, coda.episodes(blind).query)
+
+
+def test_the_winners_are_those_of_the_search() -> None:
+    import json
+
+    folder = Path(recipes.__file__).parents[1] / "weights"
+    table = json.loads((folder / "predators-search.json").read_text())
+    assert {name: tuple(v for v, _ in rows) for name, rows in table.items()} == predators.STEP_SIZES
+    for name, rows in table.items():
+        best = min((error, value) for value, error in rows if error is not None)[1]
+        assert best == predators.CHOSEN[name]
+
+
+def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
+    predators.run(tmp_path, names=("pooled",), seeds=(7,), iterations=2, progress=False)
+    again = predators.build("pooled", 7)
+    notes = mk.load_learner(again, tmp_path / "predators-pooled-7.pt")
+    assert len(notes["outer_loss"]) == notes["settings"]["iterations"] == 2
+    straight = predators.build("pooled", 7)
+    protocol = {**predators.PROTOCOLS["pooled"], "iterations": 2}
+    mk.meta_train(
+        straight, predators.tasks(), **protocol, seed=7, compile="capture", progress=False
+    )
+    for ours, theirs in zip(again.parameters(), straight.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_run_that_is_not_there() -> None:
+    with pytest.raises(mk.MamlkitError, match="there is no run 'owl' in predators"):
+        predators.build("owl")
