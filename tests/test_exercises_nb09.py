@@ -43,7 +43,7 @@ def test_rest(capsys: pytest.CaptureFixture[str], answer: object, hint: str) -> 
         (lambda x, y, b, d: 3 - 2 * (d * x + b * y) + x.log() + y.log(), "09.2: correct"),
         (lambda x, y, b, d: b * x - 0.5 * x.log() + d * y - 0.5 * y.log(), "swapped"),
         (lambda x, y, b, d: d * x + 0.5 * x.log() + b * y + 0.5 * y.log(), "minus sign"),
-        (lambda x, y, b, d: x * y, "Integrate"),
+        (lambda x, y, b, d: x * y, "integrate"),
         (lambda x, y, b, d: 1.0, "Return one number"),
         (1.0, "Give the function"),
     ],

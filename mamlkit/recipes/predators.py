@@ -114,8 +114,10 @@ def run(
 
 
 def search(out: Path, *, iterations: int = 300, progress: bool = True) -> None:
-    """The search behind :data:`CHOSEN`: three step sizes a learner, one seed, a short run each,
-    judged on validation environments. The table goes to ``out/predators-search.json``: for each
+    """Search the inner step size of each learner: the table behind :data:`CHOSEN`.
+
+    Three step sizes a learner, one seed, a short run each, judged on validation environments. The
+    table goes to ``out/predators-search.json``: for each
     learner pairs ``[step size, mean error]``, with null where training failed. Two minutes.
     """
     table: dict[str, list[list[float | None]]] = {}

@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from mamlkit.errors import MamlkitError
@@ -144,6 +143,8 @@ class LotkaVolterra(TrajectoryFamily):
         """
         if not self.legacy:
             return super().solve(y0, physics, times)
+        from scipy.integrate import solve_ivp  # imported late: needed for nothing else
+
         t = (self.times if times is None else times).numpy()
 
         def one(start: Any, beta: float, delta: float) -> Any:
