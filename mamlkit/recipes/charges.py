@@ -33,8 +33,10 @@ _COMMON["grad_clip"] = 0.1
 _RIDGE: dict[str, Any] = {**_COMMON, "queries": 100, "meta_batch": 25, "iterations": 3000}
 
 #: The runs of this recipe, with their protocols as keywords of :func:`mamlkit.meta_train` but for
-#: the outer learning rate, which is in :data:`CHOSEN`. All but "long" have as many iterations as
-#: fit in the same time, some ten seconds on one core; "long" is "ridge" with three times as many.
+#: the outer learning rate, which is in :data:`CHOSEN`. Iterations were set for about the same time
+#: on one core. The notes of the shipped files say what each took, on a busy machine: 9 to 50 s for
+#: the gradient-based learners, and about twice theirs for "ridge". "long" is "ridge" with three
+#: times as many.
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "pooled": {**_COMMON, "iterations": 3500},
     "anil": {**_COMMON, "iterations": 3500},
@@ -142,7 +144,7 @@ def run(
 
     Training is in float64, the weights are saved in float32. After training, step size and number
     of inner steps of each gradient-based learner are chosen on validation tasks; they are notes of
-    the file. All forty runs took some nine minutes on one core.
+    the file. All forty runs took twenty minutes on a busy machine.
 
     Args:
         out: a folder; run ``name`` with seed ``s`` goes to ``out/charges-name-s.pt`` with its
