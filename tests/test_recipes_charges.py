@@ -13,16 +13,17 @@ from mamlkit import recipes
 from mamlkit.discovery import Readout
 from mamlkit.recipes import charges
 
-# Mean RMSE of the potential on test tasks with ten readings, of any seed.
+# Median RMSE of the potential on test tasks with ten readings, of any seed. (Not the mean: the
+# steps of anil blow up on a few tasks.)
 EXPECTED = {
-    "pooled": (1.1, 1.8),
-    "anil": (0.6, 1.1),
-    "maml": (0.8, 1.4),
-    "metasgd": (0.5, 1.1),
-    "cavia": (0.8, 1.3),
-    "coda": (0.6, 1.3),
-    "ridge": (0.08, 0.25),
-    "long": (0.03, 0.12),
+    "pooled": (0.9, 1.8),
+    "anil": (0.65, 1.1),
+    "maml": (0.8, 1.3),
+    "metasgd": (0.5, 0.9),
+    "cavia": (0.5, 1.2),
+    "coda": (0.6, 1.1),
+    "ridge": (0.09, 0.19),
+    "long": (0.035, 0.09),
 }
 
 
@@ -32,7 +33,7 @@ def test_errors_are_what_the_notebook_says(name: str, seed: int) -> None:
     learner = recipes.shipped(f"charges-{name}", seed).double()
     curve = mk.evaluate(learner, charges.tasks("test"), 10, seed=seed, loss=mk.losses.rmse)
     low, high = EXPECTED[name]
-    assert low < float(curve.mean[-1]) < high
+    assert low < float(curve.median[-1]) < high
 
 
 def heads(learner: mk.RidgeHead, support: mk.Data) -> Tensor:

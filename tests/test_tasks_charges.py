@@ -89,6 +89,19 @@ def test_support_and_query_share_no_point(generator: torch.Generator) -> None:
     assert points.amax(0).tolist() == [1, 1]
 
 
+def test_the_default_type_changes_no_task() -> None:
+    batches = []
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            family, generator = PointCharges(), torch.Generator().manual_seed(3)
+            batches.append(family.sample(4, 5, 6, generator=generator, dtype=F64))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert torch.equal(batches[0].query.x, batches[1].query.x)
+    assert torch.equal(batches[0].query.y, batches[1].query.y)
+
+
 def test_the_splits() -> None:
     parts = {name: PointCharges().split(name) for name in ("train", "validation", "test")}
     q = {

@@ -143,8 +143,9 @@ class PointCharges(Family):
                 f"{n} points a task were asked for, shots and queries together, but the grid has "
                 f"{len(points)}; ask for fewer, or measure anywhere with grid=None."
             )
-        order = torch.rand(n_tasks, len(points), generator=generator).argsort(dim=1)[:, :n]
-        return points[order]
+        # A type of its own, so that torch's default type changes nothing.
+        key = torch.rand(n_tasks, len(points), generator=generator, dtype=torch.float32)
+        return points[key.argsort(dim=1, stable=True)[:, :n]]
 
     def points(self, grid: int | None = None) -> Tensor:
         """A grid over the region, row by row from below: float64 ``[grid^2, 2]``."""
