@@ -1,4 +1,4 @@
-"""The shipped learners of notebook 11."""
+"""The shipped learners of notebook 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkers of notebook 11: potentials, two readings, and charges from heads."""
+"""Checkers of notebook 10: potentials, two readings, and charges from heads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def exercise_2(answer: object) -> str | None:
 def exercise_3(answer: object) -> str | None:
     """A function: heads [n, k], charges [n, 2], new heads [m, k] -> charges [m, 2]."""
     if not callable(answer):
-        return "Give the function itself: mk.check('11.3', read)."
+        return "Give the function itself: mk.check('10.3', read)."
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(2, 4, generator=generator, dtype=torch.float64)
     q = 1 + torch.rand(5, 2, generator=generator, dtype=torch.float64)
