@@ -11,13 +11,14 @@ from typing import Any
 
 from mamlkit.checkpoints import load_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.recipes import bands, family, finn2017, oscillator, predators
+from mamlkit.recipes import bands, charges, family, finn2017, oscillator, predators
 from mamlkit.recipes.jobs import SHIPPED_SEEDS
 
 __all__ = [
     "RECIPES",
     "SHIPPED_SEEDS",
     "bands",
+    "charges",
     "family",
     "finn2017",
     "oscillator",
@@ -35,6 +36,8 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "oscillator": oscillator.run,
     "predators": predators.run,
     "predators-search": predators.search,
+    "charges": charges.run,
+    "charges-search": charges.search,
 }
 #: How to build the untrained learner of a shipped file, by the first part of its name.
 BUILDERS: dict[str, Callable[[str, int], Any]] = {
@@ -43,6 +46,7 @@ BUILDERS: dict[str, Callable[[str, int], Any]] = {
     "bands": bands.build,
     "oscillator": oscillator.build,
     "predators": predators.build,
+    "charges": charges.build,
 }
 
 

@@ -1,6 +1,12 @@
 """Where data comes from: families of tasks, one file each."""
 
 from mamlkit.tasks.base import Data, Family, TaskBatch, normal, uniform
+from mamlkit.tasks.charges import (
+    ForeignSource,
+    PointCharges,
+    dipole_potential,
+    point_potential,
+)
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
@@ -14,16 +20,20 @@ __all__ = [
     "DampedOscillator",
     "Data",
     "Family",
+    "ForeignSource",
     "FreeFall",
     "HookesLaw",
     "LinearLaw",
     "LotkaVolterra",
     "OhmsLaw",
+    "PointCharges",
     "Sinusoid",
     "TaskBatch",
     "Trajectories",
     "TrajectoryFamily",
     "VapourPressure",
+    "dipole_potential",
     "normal",
+    "point_potential",
     "uniform",
 ]

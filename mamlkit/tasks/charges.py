@@ -1,0 +1,239 @@
+"""Electrostatics: the potential of two charges at known places, and of sources that do not belong.
+
+Gaussian units without dimensions: a charge q has the potential q / r.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from mamlkit.errors import MamlkitError
+from mamlkit.tasks.base import (
+    Data,
+    Family,
+    Physics,
+    TaskBatch,
+    check_generator,
+    convert,
+    count,
+    fresh_generator,
+    interval,
+    number,
+    uniform,
+)
+
+Part = Literal["train", "validation", "test"]
+Intruder = Literal["charge", "dipole"]
+
+#: Where the two charges are: A on the left, B on the right, just outside the region of the training
+#: data.
+PLACES = ((-1.1, 0.0), (1.1, 0.0))
+TRAINING_CHARGES = tuple((float(a), float(b)) for a in range(1, 6) for b in range(1, 6))
+TEST_SEED, VALIDATION_SEED = 20_000, 10_000
+
+
+def point_potential(x: Tensor, charges: Tensor, places: Tensor) -> Tensor:
+    """The potential of point charges, sum_s q_s / |x - x_s|.
+
+    ``x [.., n, d]``, ``charges [.., s]``, ``places [.., s, d]`` or ``[s, d]``; returns
+    ``[.., n, 1]``. Places in the plane or in space: it is the law of space in both.
+    """
+    r = (x[..., :, None, :] - places[..., None, :, :]).norm(dim=-1)  # [.., n, s]
+    potential: Tensor = (charges[..., None, :] / r).sum(-1, keepdim=True)
+    return potential
+
+
+def dipole_potential(x: Tensor, moment: Tensor, place: Tensor) -> Tensor:
+    """The potential of a dipole, p.r / r^3 with r = x - place: two charges q and -q at a distance d
+    with q d = p, as d goes to zero.
+
+    ``x [.., n, d]``, ``moment [.., d]`` from the negative to the positive charge, ``place
+    [.., d]``; returns ``[.., n, 1]``.
+    """
+    r = x - place[..., None, :]  # [.., n, d]
+    along = (r * moment[..., None, :]).sum(-1, keepdim=True)  # p.r
+    potential: Tensor = along / r.norm(dim=-1, keepdim=True) ** 3
+    return potential
+
+
+class PointCharges(Family):
+    """The potential of two charges at :data:`PLACES`, q1 / |x - xA| + q2 / |x - xB|, read at points
+    of the plane.
+
+    A task is a pair of charges. As made, q1 and q2 are fresh draws from U(1, 6). ``split`` gives
+    finite sets: "train", the 25 pairs of 1, 2 .. 5; "validation" and "test", 30 fixed pairs each,
+    drawn from U(1, 6), some of them with charges that training does not reach (:meth:`zone`).
+
+    Physics: ``q1``, ``q2``; in a split also ``task``, the number of the pair.
+
+    Args:
+        noise: standard deviation of a reading of the support, in units of the potential.
+        region: ``((x low, x high), (y low, y high))``, where to measure.
+        grid: measure at points of a grid of so many by so many, each at most once a task; None
+            measures anywhere in the region.
+    """
+
+    d_in = 2
+    x_label, y_label = "x", "potential"
+
+    def __init__(
+        self,
+        noise: float = 0.0,
+        region: tuple[tuple[float, float], tuple[float, float]] = ((-1.0, 1.0), (0.0, 1.0)),
+        grid: int | None = 20,
+    ) -> None:
+        self.noise = number("noise", noise)
+        try:
+            across, up = region
+        except (TypeError, ValueError):
+            raise MamlkitError(
+                f"region must be ((x low, x high), (y low, y high)), but {region!r} was given."
+            ) from None
+        self.region = (interval("region", across), interval("region", up))
+        self.grid = None if grid is None else count("grid", grid, least=2)
+        self.pairs: Tensor | None = None  # [n_members, 2], of a split
+
+    def split(self, part: Part) -> Self:
+        """This family restricted to its "train", "validation" or "test" charges."""
+        if part not in ("train", "validation", "test"):
+            raise MamlkitError(f"split() takes 'train', 'validation' or 'test', not {part!r}.")
+        restricted = copy.copy(self)
+        restricted.pairs = torch.tensor(TRAINING_CHARGES, dtype=torch.float64)
+        if part != "train":
+            seed = TEST_SEED if part == "test" else VALIDATION_SEED
+            restricted.pairs = uniform(60, 1.0, 6.0, fresh_generator(seed)).reshape(30, 2)
+        return restricted
+
+    def __getattr__(self, name: str) -> Any:
+        # Only a split is finite; evaluation asks for `every` and `n_members`.
+        if name == "n_members" and self.__dict__.get("pairs") is not None:
+            return len(self.__dict__["pairs"])
+        if name == "every" and self.__dict__.get("pairs") is not None:
+            return self._every
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+    def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
+        """The charges, each ``[n_tasks]``; of a split all different while they last."""
+        if self.pairs is None:
+            return {name: uniform(n_tasks, 1.0, 6.0, generator) for name in ("q1", "q2")}
+        n = len(self.pairs)
+        if n_tasks <= n:
+            return self._members(torch.randperm(n, generator=generator)[:n_tasks])
+        return self._members(torch.randint(n, (n_tasks,), generator=generator))
+
+    def law(self, x: Tensor, physics: Physics) -> Tensor:
+        """q1 / |x - xA| + q2 / |x - xB|."""
+        charges = torch.cat([physics["q1"], physics["q2"]], dim=-1)[:, 0]  # [n_tasks, 2]
+        return point_potential(x, charges, torch.tensor(PLACES, dtype=x.dtype))
+
+    def inputs(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
+        """Where to measure: float64 ``[n_tasks, n, 2]``, different grid points, or anywhere."""
+        if self.grid is None:
+            low, high = torch.tensor(self.region, dtype=torch.float64).T  # [2] each
+            u = torch.rand(n_tasks, n, 2, generator=generator, dtype=torch.float64)
+            anywhere: Tensor = low + (high - low) * u
+            return anywhere
+        points = self.points()  # [grid^2, 2]
+        if n > len(points):
+            raise MamlkitError(
+                f"{n} points a task were asked for, shots and queries together, but the grid has "
+                f"{len(points)}; ask for fewer, or measure anywhere with grid=None."
+            )
+        # A type of its own, so that torch's default type changes nothing.
+        key = torch.rand(n_tasks, len(points), generator=generator, dtype=torch.float32)
+        return points[key.argsort(dim=1, stable=True)[:, :n]]
+
+    def points(self, grid: int | None = None) -> Tensor:
+        """A grid over the region, row by row from below: float64 ``[grid^2, 2]``."""
+        side = count("grid", grid or self.grid or 20, least=2)
+        across, up = (torch.linspace(*edge, side, dtype=torch.float64) for edge in self.region)
+        y, x = torch.meshgrid(up, across, indexing="ij")
+        return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+    def zone(self, physics: Physics) -> list[str]:
+        """How far each task is from the training charges: "outside" if a charge is above 5,
+        "edge" if one is within 0.5 of the limits 1 and 5, else "inside".
+        """
+        q = torch.stack([physics["q1"], physics["q2"]])
+        low, high = q.amin(0), q.amax(0)
+        return [
+            "outside" if most > 5 else "edge" if most > 4.5 or least < 1.5 else "inside"
+            for least, most in zip(low.tolist(), high.tolist(), strict=True)
+        ]
+
+    def _every(
+        self,
+        shots: int,
+        queries: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> TaskBatch:
+        # Each pair of a split once, in order.
+        assert self.pairs is not None
+        generator = check_generator(generator)
+        shots = count("shots", shots)
+        if queries is None:
+            queries = 100 if self.grid is None else max(self.grid**2 - shots, 1)
+        physics = self._members(torch.arange(len(self.pairs)))
+        x = self.inputs(len(self.pairs), shots + count("queries", queries), generator)
+        y = self._evaluate(x, physics)
+        support = Data(x[:, :shots], self._measure(y[:, :shots], generator))
+        return convert(TaskBatch(support, Data(x[:, shots:], y[:, shots:]), physics), dtype, device)
+
+    def _members(self, which: Tensor) -> Physics:
+        assert self.pairs is not None
+        q1, q2 = self.pairs[which].T
+        return {"q1": q1, "q2": q2, "task": which.double()}
+
+
+class ForeignSource(PointCharges):
+    """Two charges as in :class:`PointCharges`, and a third source that no training task has: hidden
+    below the region, at ``x3`` in (-1, 1) and ``y3`` in (-0.6, -0.2).
+
+    Physics: ``q1``, ``q2``, ``x3``, ``y3``, and ``angle``, the direction of a dipole (unused by a
+    charge).
+
+    Args:
+        kind: "charge", of size ``strength``, or "dipole", of moment ``strength``.
+        strength: of the source, in units of charge, or of charge times length.
+        settings: as for :class:`PointCharges`.
+    """
+
+    def __init__(self, kind: Intruder = "dipole", strength: float = 0.1, **settings: Any) -> None:
+        super().__init__(**settings)
+        if kind not in ("charge", "dipole"):
+            raise MamlkitError(f"kind must be 'charge' or 'dipole', not {kind!r}.")
+        self.kind, self.strength = kind, number("strength", strength)
+
+    def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
+        """The charges, and place and direction of the source, each ``[n_tasks]``."""
+        return {
+            **super().draw(n_tasks, generator),
+            "x3": uniform(n_tasks, -1.0, 1.0, generator),
+            "y3": uniform(n_tasks, -0.6, -0.2, generator),
+            "angle": uniform(n_tasks, 0.0, 2 * torch.pi, generator),
+        }
+
+    def split(self, part: Part) -> Self:
+        """A foreign source has no training set."""
+        raise MamlkitError(
+            f"{type(self).__name__} is there to be noticed, not trained on: it has no "
+            f"{part!r} set. Use sample()."
+        )
+
+    def law(self, x: Tensor, physics: Physics) -> Tensor:
+        """The two charges, and q3 / r3 or p.r3 / r3^3."""
+        place = torch.cat([physics["x3"], physics["y3"]], dim=-1)[:, 0]  # [n_tasks, 2]
+        known = super().law(x, physics)
+        if self.kind == "charge":
+            q3 = x.new_full((len(x), 1), self.strength)
+            return known + point_potential(x, q3, place[:, None])
+        angle = physics["angle"][:, 0, 0]
+        moment = self.strength * torch.stack([angle.cos(), angle.sin()], dim=-1)  # [n_tasks, 2]
+        return known + dipole_potential(x, moment, place)
