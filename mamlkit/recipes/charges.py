@@ -170,8 +170,10 @@ def search(
     fraction: float = 1 / 3,
     progress: bool = True,
 ) -> None:
-    """The search behind :data:`CHOSEN`: each learner with each of six settings, for a third of its
-    iterations, one seed, judged on validation tasks. ("long" takes what "ridge" found.)
+    """Search the settings of each learner: the table behind :data:`CHOSEN`.
+
+    Each learner is trained with each of six settings, for a third of its iterations, one seed,
+    judged on validation tasks. ("long" takes what "ridge" found.)
 
     Takes some two minutes on one core.
 
