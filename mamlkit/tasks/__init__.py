@@ -4,6 +4,7 @@ from mamlkit.tasks.base import Data, Family, TaskBatch, normal, uniform
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.oscillator import DampedOscillator
+from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
@@ -17,6 +18,7 @@ __all__ = [
     "HookesLaw",
     "LinearLaw",
     "OhmsLaw",
+    "Pendulum",
     "Sinusoid",
     "TaskBatch",
     "Trajectories",
