@@ -105,7 +105,7 @@ class Hamiltonian(nn.Module):
             )
         if self.kinetic is None:
             return combine(self.potential, y, self.context, self.enter)[..., 0]
-        q, p = y.split(self.d, dim=-1)
+        q, p = y[..., : self.d], y[..., self.d :]
         potential = combine(self.potential, q, self.context, self.enter)[..., 0]
         kinetic: Tensor = self.kinetic(p)[..., 0]
         return kinetic + potential
@@ -114,7 +114,7 @@ class Hamiltonian(nn.Module):
         """(dH/dp, -dH/dq), ``[.., 2d] -> [.., 2d]``."""
         # Each state's energy depends on that state alone, so one gradient of the sum has all.
         slope: Tensor = grad(lambda y: self.energy(y).sum())(y)
-        dq, dp = slope.split(self.d, dim=-1)  # dH/dq, dH/dp
+        dq, dp = slope[..., : self.d], slope[..., self.d :]  # dH/dq, dH/dp
         return torch.cat([dp, -dq], dim=-1)
 
 
@@ -138,9 +138,10 @@ def combine(net: nn.Module, x: Tensor, context: Tensor, enter: Enter) -> Tensor:
     if enter == "concatenate":
         y: Tensor = net(torch.cat([x, context.expand(*x.shape[:-1], -1)], dim=-1))
         return y
-    parts = net(x).unflatten(-1, (1 + len(context), -1))  # [.., 1 + k, d_out]
+    parts: Tensor = net(x).unflatten(-1, (1 + len(context), -1))  # [.., 1 + k, d_out]
     first, rest = parts[..., 0, :], parts[..., 1:, :]
-    return first + (context[:, None] * rest).sum(-2)
+    affine: Tensor = first + (context[:, None] * rest).sum(-2)
+    return affine
 
 
 def check_enter(enter: str) -> None:

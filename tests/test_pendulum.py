@@ -21,7 +21,10 @@ AGREE = 1e-8  # rad and rad/s, with scipy at rtol = 1e-12
 
 
 def one(length: float) -> dict[str, torch.Tensor]:
-    return {"length": torch.tensor([length]).double(), "g_over_l": torch.tensor([GRAVITY / length], dtype=F64)}
+    return {
+        "length": torch.tensor([length]).double(),
+        "g_over_l": torch.tensor([GRAVITY / length], dtype=F64),
+    }
 
 
 @pytest.mark.parametrize("kind", AMPLITUDES)
@@ -108,11 +111,13 @@ def test_parts_share_no_length_and_draw_only_theirs() -> None:
         batch = family.sample(200, 1, generator=torch.Generator().manual_seed(0), dtype=F64)
         assert set(batch.physics["length"].tolist()) == set(LENGTHS[part])
         torch.testing.assert_close(
-            batch.physics["g_over_l"] * batch.physics["length"], torch.full((200,), GRAVITY).double()
+            batch.physics["g_over_l"] * batch.physics["length"],
+            torch.full((200,), GRAVITY).double(),
         )
         assert family.noise == 0.01
         angle = batch.query.y[:, :, 0, 0].abs()
-        assert AMPLITUDES["in-range"][0] <= angle.min() and angle.max() <= AMPLITUDES["in-range"][1]
+        assert AMPLITUDES["in-range"][0] <= angle.min()
+        assert angle.max() <= AMPLITUDES["in-range"][1]
     assert Pendulum().lengths == list(LENGTHS["train"])
 
 
@@ -123,8 +128,10 @@ def test_support_is_short_and_noisy_and_query_is_the_truth() -> None:
         )
         for noise in (0.0, 0.05)
     )
-    assert clean.support.y.shape == (200, 1, 21, 2) and clean.query.y.shape == (200, 2, 51, 2)
-    assert clean.support.t.shape == (200, 21) and float(clean.support.t[0, -1]) == 2.0
+    assert clean.support.y.shape == (200, 1, 21, 2)
+    assert clean.query.y.shape == (200, 2, 51, 2)
+    assert clean.support.t.shape == (200, 21)
+    assert float(clean.support.t[0, -1]) == 2.0
     assert torch.equal(clean.query.y, noisy.query.y)
     off = (noisy.support.y - clean.support.y).std(dim=(0, 1, 2))
     long = Pendulum().trajectories(clean.support.y[:, :, 0], clean.physics).y

@@ -31,7 +31,7 @@ def exercise_2(answer: object) -> str | None:
     if not callable(answer):
         return "Give the function itself: mk.check('10.2', drift)."
     t = torch.linspace(0, 3, 31, dtype=torch.float64)
-    size = 1.2 - 0.5 * torch.sin(1.3 * t)  # loses energy, and gains most of it back
+    size = 1.2 - 0.5 * torch.sin(t)  # loses energy, and gains most of it back
     y, w = torch.stack([size * torch.cos(2 * t), -2 * size * torch.sin(2 * t)], dim=1), 4.0
     q, p = y.unbind(1)
     given = answer(y, w)
