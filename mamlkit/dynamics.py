@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mamlkit.errors import MamlkitError
 
-#: The right side of dy/dt = f(t, y): t is a scalar, or shaped to broadcast with y ``[.., d]``.
+# The right side of dy/dt = f(t, y): t is a scalar, or shaped to broadcast with y ``[.., d]``.
 Field = Callable[[Tensor, Tensor], Tensor]
 
 

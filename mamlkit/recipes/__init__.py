@@ -11,7 +11,7 @@ from typing import Any
 
 from mamlkit.checkpoints import load_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.recipes import bands, charges, family, finn2017, oscillator, predators
+from mamlkit.recipes import bands, charges, family, finn2017, oscillator, pendulum, predators
 from mamlkit.recipes.jobs import SHIPPED_SEEDS
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "family",
     "finn2017",
     "oscillator",
+    "pendulum",
     "predators",
     "shipped",
     "shipped_notes",
@@ -38,6 +39,8 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "predators-search": predators.search,
     "charges": charges.run,
     "charges-search": charges.search,
+    "pendulum": pendulum.run,
+    "pendulum-search": pendulum.search,
 }
 #: How to build the untrained learner of a shipped file, by the first part of its name.
 BUILDERS: dict[str, Callable[[str, int], Any]] = {
@@ -47,6 +50,7 @@ BUILDERS: dict[str, Callable[[str, int], Any]] = {
     "oscillator": oscillator.build,
     "predators": predators.build,
     "charges": charges.build,
+    "pendulum": pendulum.build,
 }
 
 

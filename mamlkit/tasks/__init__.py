@@ -11,6 +11,7 @@ from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
 from mamlkit.tasks.oscillator import DampedOscillator
+from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
@@ -26,6 +27,7 @@ __all__ = [
     "LinearLaw",
     "LotkaVolterra",
     "OhmsLaw",
+    "Pendulum",
     "PointCharges",
     "Sinusoid",
     "TaskBatch",

@@ -37,7 +37,7 @@ TEST_SEED, VALIDATION_SEED = 20_000, 10_000
 
 
 def point_potential(x: Tensor, charges: Tensor, places: Tensor) -> Tensor:
-    """The potential of point charges, sum_s q_s / |x - x_s|.
+    """The potential of point charges, ``sum_s q_s / |x - x_s|``.
 
     ``x [.., n, d]``, ``charges [.., s]``, ``places [.., s, d]`` or ``[s, d]``; returns
     ``[.., n, 1]``. Places in the plane or in space: it is the law of space in both.
@@ -61,8 +61,8 @@ def dipole_potential(x: Tensor, moment: Tensor, place: Tensor) -> Tensor:
 
 
 class PointCharges(Family):
-    """The potential of two charges at :data:`PLACES`, q1 / |x - xA| + q2 / |x - xB|, read at points
-    of the plane.
+    """The potential of two charges at :data:`PLACES`, ``q1 / |x - xA| + q2 / |x - xB|``, read at
+    points of the plane.
 
     A task is a pair of charges. As made, q1 and q2 are fresh draws from U(1, 6). ``split`` gives
     finite sets: "train", the 25 pairs of 1, 2 .. 5; "validation" and "test", 30 fixed pairs each,
@@ -126,7 +126,7 @@ class PointCharges(Family):
         return self._members(torch.randint(n, (n_tasks,), generator=generator))
 
     def law(self, x: Tensor, physics: Physics) -> Tensor:
-        """q1 / |x - xA| + q2 / |x - xB|."""
+        """``q1 / |x - xA| + q2 / |x - xB|``."""
         charges = torch.cat([physics["q1"], physics["q2"]], dim=-1)[:, 0]  # [n_tasks, 2]
         return point_potential(x, charges, torch.tensor(PLACES, dtype=x.dtype))
 
