@@ -11,10 +11,10 @@ from typing import Any
 
 from mamlkit.checkpoints import load_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.recipes import bands, family, finn2017
+from mamlkit.recipes import bands, family, finn2017, pinns
 from mamlkit.recipes.jobs import SHIPPED_SEEDS
 
-__all__ = ["RECIPES", "SHIPPED_SEEDS", "bands", "family", "finn2017", "shipped", "shipped_notes"]
+__all__ = ["RECIPES", "SHIPPED_SEEDS", "bands", "family", "finn2017", "pinns", "shipped", "shipped_notes"]
 
 #: What ``mamlkit reproduce`` can repeat.
 RECIPES: dict[str, Callable[[Path], None]] = {
@@ -22,12 +22,14 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "family": family.run,
     "family-search": family.search,
     "bands": bands.run,
+    "pinns": pinns.run,
 }
 #: How to build the untrained learner of a shipped file, by the first part of its name.
 BUILDERS: dict[str, Callable[[str, int], Any]] = {
     "finn2017": finn2017.build,
     "family": family.build,
     "bands": bands.build,
+    "pinns": pinns.build,
 }
 
 
