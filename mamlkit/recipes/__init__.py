@@ -14,7 +14,16 @@ from mamlkit.errors import MamlkitError
 from mamlkit.recipes import bands, family, finn2017, pinns
 from mamlkit.recipes.jobs import SHIPPED_SEEDS
 
-__all__ = ["RECIPES", "SHIPPED_SEEDS", "bands", "family", "finn2017", "pinns", "shipped", "shipped_notes"]
+__all__ = [
+    "RECIPES",
+    "SHIPPED_SEEDS",
+    "bands",
+    "family",
+    "finn2017",
+    "pinns",
+    "shipped",
+    "shipped_notes",
+]
 
 #: What ``mamlkit reproduce`` can repeat.
 RECIPES: dict[str, Callable[[Path], None]] = {

@@ -179,7 +179,11 @@ class Burgers(Family):
         return torch.cat([Burgers.inputs_even(x), told], dim=-1)
 
     def __repr__(self) -> str:
-        shown: dict[str, Any] = {"nu_range": self.nu_range, "edges": self.edges, "exact": self.exact}
+        shown: dict[str, Any] = {
+            "nu_range": self.nu_range,
+            "edges": self.edges,
+            "exact": self.exact,
+        }
         return f"Burgers({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
 
