@@ -86,7 +86,8 @@ def refine(
             _lbfgs(step, error, start, *pair, steps) for pair in zip(tasks, judged, strict=True)
         ]
         flat, *history = (torch.stack(column) for column in zip(*found, strict=True))
-    return Refined(*history, vmap(weights)(flat))
+    losses, errors, seconds = history
+    return Refined(losses, errors, seconds, vmap(weights)(flat))
 
 
 def steps_to(errors: Tensor, level: float = 1e-2) -> Tensor:

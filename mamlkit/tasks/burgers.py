@@ -46,8 +46,8 @@ class Burgers(Family):
     A point is ``(x, t, nu)``: the viscosity rides along as a third column, which a network may read
     or not. Shots and queries are numbers of collocation points. They fill the domain evenly in t;
     in x half of them do, and half lie at v^3 with v even in [-1, 1]: dense at x = 0, where the
-    front must stand by symmetry, since -sin(pi x) is odd. The weights undo that. The task's edge holds ``edges`` points of
-    each of t = 0, x = -1 and x = 1. All numbers are without units.
+    front must stand by symmetry, since -sin(pi x) is odd. The weights undo that. The task's edge
+    holds ``edges`` points of each of t = 0, x = -1 and x = 1. All numbers are without units.
 
     Args:
         nu_range: smallest and largest viscosity, > 0.

@@ -13,8 +13,8 @@ class Collocation(NamedTuple):
     ``x`` is ``[.., n, d_in]``, the collocation points, with the coefficients of the equation as
     last columns where it has any; ``source`` is ``[.., n, d_out]``, the right side there, and
     ``weight`` ``[.., n, 1]`` makes up for points that are dense in places, so that weighted means
-    are means over the domain. ``edge`` ``[.., m, d_in]`` are points on the boundary (and of the initial state), and ``edge_y``
-    ``[.., m, d_out]`` the values prescribed there. ``y`` is ``[.., n, d_out]``, the exact solution:
+    are means over the domain. ``edge`` ``[.., m, d_in]`` are points on the boundary (and of the
+    initial state), and ``edge_y`` ``[.., m, d_out]`` the values prescribed there. ``y`` is ``[.., n, d_out]``, the exact solution:
     for judging only; no loss of :mod:`mamlkit.pde` reads it.
     """
 
