@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +26,20 @@ def slope(f: Predict, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
     Forward mode: one pass for all points. It nests, for second derivatives, and may stand inside
     ``vmap`` and ``grad``. The outputs of a point must depend on that point alone.
     """
+    _load_forward_mode()
     along = torch.zeros_like(x)
     along[..., column] = 1
-    value, derivative = jvp(f, (x,), (along,))
-    return value, derivative
+    return cast(tuple[Tensor, Tensor], jvp(f, (x,), (along,)))
+
+
+@cache
+def _load_forward_mode() -> None:
+    """Torch scripts its rules of forward mode at the first use, and says that this is deprecated,
+    which a caller of ours can do nothing about.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is", DeprecationWarning)
+        jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 
 def burgers(predict: Predict, x: Tensor) -> Tensor:
@@ -44,8 +56,8 @@ def poisson(predict: Predict, x: Tensor) -> Tensor:
 
 
 def residual_loss(operator: Operator, edge_weight: float = 1.0) -> Loss:
-    """A loss for :class:`mamlkit.tasks.Collocation`: the weighted mean of the squared residual, plus
-    ``edge_weight`` times the mean squared error on the edge. It never reads ``y``.
+    """A loss for :class:`mamlkit.tasks.Collocation`: the weighted mean of the squared residual,
+    plus ``edge_weight`` times the mean squared error on the edge. It never reads ``y``.
 
     Args:
         operator: the left side of the equation, such as :func:`burgers`; the right side is the
@@ -56,17 +68,18 @@ def residual_loss(operator: Operator, edge_weight: float = 1.0) -> Loss:
 
     def loss(predict: Predict, data: Any) -> Tensor:
         residual = operator(predict, data.x) - data.source
-        equation = (data.weight * residual**2).mean()
+        equation: Tensor = (data.weight * residual**2).mean()
         if not edge_weight:
             return equation
-        return equation + edge_weight * ((predict(data.edge) - data.edge_y) ** 2).mean()
+        edge: Tensor = ((predict(data.edge) - data.edge_y) ** 2).mean()
+        return equation + edge_weight * edge
 
     loss.__name__ = f"residual_loss({operator.__name__}, edge_weight={edge_weight:g})"
     return loss
 
 
 def relative_l2(predict: Predict, data: Any) -> Tensor:
-    """|u - y| / |y| over the domain: 1 for a prediction of zero. For reports only."""
+    """``|u - y| / |y|`` over the domain: 1 for a prediction of zero. For reports only."""
     wrong = (data.weight * (predict(data.x) - data.y) ** 2).sum()
     error: Tensor = wrong / (data.weight * data.y**2).sum()
     return error.sqrt()

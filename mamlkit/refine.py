@@ -70,15 +70,18 @@ def refine(
     judged = [type(query)(*(leaf[i : i + 1] for leaf in query)) for i in range(len(query[0]))]
 
     def weights(flat: Tensor) -> Weights:  # [P] -> by name
-        parts = zip(names, flat.split(sizes), shapes, strict=True)
+        parts = zip(names, torch.split(flat, sizes), shapes, strict=True)
         return {name: part.reshape(shape) for name, part, shape in parts}
 
     def value(flat: Tensor, data: Any, measure: Loss = loss) -> Tensor:
         theta = weights(flat)
         return measure(lambda x: functional_call(model, theta, (x,)), data)
 
+    def judged_value(flat: Tensor, data: Any) -> Tensor:
+        return value(flat, data, judge)
+
     step = _recorded(vmap(grad_and_value(value)), type(support))
-    error = _recorded(vmap(lambda flat, data: value(flat, data, judge)), type(query))
+    error = _recorded(vmap(judged_value), type(query))
     if method == "adam":
         flat, *history = _adam(step, error, start.repeat(len(tasks), 1), support, query, steps, lr)
     else:
@@ -106,7 +109,12 @@ def _recorded(function: Any, kind: Any) -> Any:
     def call(flat: Tensor, data: Any) -> Any:
         key = (flat.shape, *(leaf.shape for leaf in data))
         if key not in steps:
-            graph = make_fx(lambda flat, *leaves: function(flat, kind(*leaves)))(flat, *data)
+            record = make_fx(
+                lambda flat, *leaves: function(flat, kind(*leaves)),
+                tracing_mode="fake",
+                _allow_non_fake_inputs=True,
+            )
+            graph = record(flat, *data)
             simplify(graph)
             steps[key] = replayed(graph)
         with torch.no_grad():

@@ -50,7 +50,7 @@ def test_cole_hopf_agrees_with_the_method_of_lines() -> None:
 
     from scipy.sparse import diags
 
-    pattern = diags([1, 1, 1], [-1, 0, 1], shape=(n - 1, n - 1))
+    pattern = diags([1.0, 1.0, 1.0], [-1, 0, 1], shape=(n - 1, n - 1))
     start = -np.sin(np.pi * x[1:-1])
     found = solve_ivp(rate, (0, 0.5), start, "BDF", jac_sparsity=pattern, rtol=1e-7, atol=1e-9)
     exact = exact_burgers(*(torch.tensor(v) for v in (x[1:-1], 0.5, nu)))
@@ -67,7 +67,15 @@ def test_poisson_agrees_with_scipy_and_has_no_residual() -> None:
         return np.stack([y[1], -load])
 
     grid = np.linspace(0, 1, 50)
-    found = solve_bvp(field, lambda l, r: np.array([l[0], r[0]]), grid, np.zeros((2, 50)), 1e-8)
+    found = solve_bvp(
+        field,
+        lambda left, right: np.array([left[0], right[0]]),
+        grid,
+        np.zeros((2, 50)),
+        tol=1e-8,
+        max_nodes=20000,
+    )
+    assert found.success
     x, y = batch.support.x[0], batch.support.y[0]
     np.testing.assert_allclose(found.sol(x[:, 0].numpy())[0], y[:, 0].numpy(), atol=1e-7)
 

@@ -17,7 +17,7 @@ from mamlkit.learners.meta import MetaLearner
 from mamlkit.models import MLP
 from mamlkit.pde import Ansatz, burgers, residual_loss
 from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
-from mamlkit.refine import refine
+from mamlkit.refine import Method, refine
 from mamlkit.tasks import Burgers
 from mamlkit.tasks.base import count, fresh_generator
 from mamlkit.tasks.burgers import Part
@@ -27,10 +27,12 @@ _COMMON: dict[str, Any] = {"shots": 64, "queries": 64, "meta_batch": 8, "schedul
 _COMMON |= {"grad_clip": 10.0}
 
 #: The runs of this recipe, with their protocols as keywords of :func:`mamlkit.meta_train`. The
-#: numbers of iterations give each about the same time. The outer step is the better of 3e-3 and 1e-2
-#: on three validation viscosities (seed 0, half the iterations, error after 20 and 60 iterations of
-#: L-BFGS) for "pooled", "told" and "fomaml"; "reptile" was not searched and takes the same. Exact
-#: second-order MAML was tried and left out: five inner steps took 48 s for 125 iterations.
+#: numbers of iterations give each about the same time. The outer step of "pooled", "told" and
+#: "fomaml" is the better of 3e-3 and 1e-2 on three validation viscosities (seed 0, half the
+#: iterations, error after 20 and 60 iterations of L-BFGS). Not searched: the outer step of
+#: "reptile", which takes theirs, and the step size of Adam (``INNER_LR`` in the inner loop,
+#: ``ADAM_LR`` in the table). Exact second-order MAML was tried and left out: five inner steps took
+#: 48 s for 125 iterations, measured on a loaded machine, so no more than a hint of its price.
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "pooled": {**_COMMON, "iterations": 1200, "outer_lr": 1e-2},
     "told": {**_COMMON, "iterations": 1200, "outer_lr": 1e-2},
@@ -125,10 +127,11 @@ def refine_all(model: Any, name: str, seed: int, steps: int | None = None) -> li
     nu = torch.tensor(TABLE_NU, dtype=torch.float64)
     support, query = problem(nu, seed)
     rows = []
-    for method, own in (("lbfgs", LBFGS_STEPS), ("adam", ADAM_STEPS)):
+    own: dict[Method, int] = {"lbfgs": LBFGS_STEPS, "adam": ADAM_STEPS}
+    for method in own:
         found = refine(
-            model.double(), support, query, LOSS, steps or own, method=method, lr=ADAM_LR
-        )  # type: ignore[arg-type]
+            model.double(), support, query, LOSS, steps or own[method], method=method, lr=ADAM_LR
+        )
         for i, each in enumerate(TABLE_NU):
             row = {"start": name, "seed": seed, "nu": each, "method": method}
             row["errors"] = [float(f"{e:.3g}") for e in found.errors[i, ::EVERY].tolist()]
@@ -149,7 +152,8 @@ def problem(nu: torch.Tensor, seed: int = 0, points: int = POINTS) -> tuple[Any,
 
 def refined() -> dict[str, Any]:
     """The table that ships: "settings", and "rows" with start, seed, nu, method ("lbfgs" or
-    "adam"), the relative L2 "errors" before the first and after every fifth step, and "seconds" for all steps.
+    "adam"), the relative L2 "errors" before the first and after every fifth step, and "seconds"
+    for all steps.
     """
     file = resources.files("mamlkit") / "weights" / "pinns-refined.json"
     table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

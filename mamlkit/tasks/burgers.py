@@ -117,7 +117,7 @@ class Burgers(Family):
         generator = check_generator(generator)
         physics = self._physics(n_tasks, generator)
         x = self.inputs(n_tasks, shots + queries, generator)
-        support, query = (self.at(part, physics["nu"]) for part in x.split([shots, queries], dim=1))
+        support, query = (self.at(part, physics["nu"]) for part in (x[:, :shots], x[:, shots:]))
         return convert(TaskBatch(support, query, physics), dtype, device)
 
     def at(self, x: Tensor, nu: Tensor) -> Collocation:
@@ -198,8 +198,8 @@ def exact_burgers(x: Tensor, t: Tensor, nu: Tensor, nodes: int = 128) -> Tensor:
         x, t, nu: tensors that broadcast together; -1 <= x <= 1, t >= 0, nu > 0.
         nodes: of the quadrature. 128 give ten digits for nu >= 0.003 and t <= 1.
     """
-    z, weight = np.polynomial.hermite.hermgauss(nodes)
-    z, log_w = (torch.as_tensor(a, dtype=torch.float64) for a in (z, np.log(weight)))
+    places, weight = np.polynomial.hermite.hermgauss(nodes)
+    z, log_w = torch.from_numpy(places), torch.from_numpy(np.log(weight))
     x, t, nu = (v.double()[..., None] for v in (x, t, nu))
     y = x - (4 * nu * t).sqrt() * z  # [.., nodes]
     share = torch.softmax(log_w - torch.cos(math.pi * y) / (2 * math.pi * nu), dim=-1)

@@ -14,8 +14,9 @@ class Collocation(NamedTuple):
     last columns where it has any; ``source`` is ``[.., n, d_out]``, the right side there, and
     ``weight`` ``[.., n, 1]`` makes up for points that are dense in places, so that weighted means
     are means over the domain. ``edge`` ``[.., m, d_in]`` are points on the boundary (and of the
-    initial state), and ``edge_y`` ``[.., m, d_out]`` the values prescribed there. ``y`` is ``[.., n, d_out]``, the exact solution:
-    for judging only; no loss of :mod:`mamlkit.pde` reads it.
+    initial state), and ``edge_y`` ``[.., m, d_out]`` the values prescribed there. ``y`` is
+    ``[.., n, d_out]``, the exact solution: for judging only; no loss of :mod:`mamlkit.pde` reads
+    it.
     """
 
     x: Tensor

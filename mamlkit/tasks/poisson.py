@@ -80,10 +80,11 @@ class Poisson(Family):
         x = self.inputs(n_tasks, shots + queries, generator)
         y, f = self._evaluate(x, physics), self.load(x, shaped)
         edge = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(n_tasks, -1, -1)
-        whole = Collocation(x, y, f, torch.ones_like(y), edge, torch.zeros_like(edge))
+        weight, edge_y = torch.ones_like(y), torch.zeros_like(edge)
         parts = [slice(None, shots), slice(shots, None)]
         support, query = (
-            Collocation(*(leaf[:, part] for leaf in whole[:4]), *whole[4:]) for part in parts
+            Collocation(x[:, part], y[:, part], f[:, part], weight[:, part], edge, edge_y)
+            for part in parts
         )
         return convert(TaskBatch(support, query, physics), dtype, device)
 
