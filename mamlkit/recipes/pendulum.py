@@ -133,8 +133,10 @@ def run(
 
 
 def search(out: Path, *, iterations: int = 400, progress: bool = True) -> None:
-    """The search behind :data:`CHOSEN`: four step sizes for each learner, in short runs of one
-    seed, judged by the forecasts on validation lengths. The table goes to
+    """The search behind :data:`CHOSEN`.
+
+    Four step sizes for each learner, in short runs of one seed, judged by the forecasts on
+    validation lengths. The table goes to
     ``out/pendulum-search.json``: pairs ``[step size, median error]``.
     """
     table: dict[str, list[list[float]]] = {}
