@@ -112,7 +112,7 @@ def run(
     iterations: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Train the learners of :data:`PROTOCOLS`, and save them.
+    """Train the pendulum learners, :data:`PROTOCOLS`, and save them.
 
     After training, the step size and the number of inner steps (at most five; ten for pooled
     training) on *observed* states are chosen on validation lengths, with 2 % noise, by the error of
@@ -133,7 +133,7 @@ def run(
 
 
 def search(out: Path, *, iterations: int = 400, progress: bool = True) -> None:
-    """The search behind :data:`CHOSEN`.
+    """Search the step sizes of the pendulum learners, :data:`CHOSEN`.
 
     Four step sizes for each learner, in short runs of one seed, judged by the forecasts on
     validation lengths. The table goes to
