@@ -1,4 +1,4 @@
-"""The potential of two charges, by every kind of learner at an equal budget (notebook 10)."""
+"""The potential of two charges, by every kind of learner at an equal budget (notebook 11)."""
 
 from __future__ import annotations
 
