@@ -251,7 +251,7 @@ def test_notebook_00_runs_and_its_widget_answers(chromium: str, lab: str) -> Non
 @pytest.mark.parametrize(("name", "words"), WIDGETS.items())
 def test_a_slider_moves_picture_and_text(chromium: str, lab: str, name: str, words: str) -> None:
     with reader(chromium, lab, name) as page:
-        index = find_cell(page, "ipywidgets.VBox(")
+        index = find_cell(page, "mk.widgets.panel(")
         run(page, "notebook:run-all-above", "notebook:run-cell", end=index + 1)
         text = page.locator(".widget-html-content").filter(has_text=words)
         widget = Widget(page, index, text)
