@@ -35,6 +35,7 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "family-search": family.search,
     "bands": bands.run,
     "oscillator": oscillator.run,
+    "oscillator-search": oscillator.search,
     "predators": predators.run,
     "predators-search": predators.search,
     "charges": charges.run,

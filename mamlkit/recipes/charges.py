@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mamlkit.checkpoints import atomically
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, MAML, CoDA, MetaSGD
@@ -18,7 +16,14 @@ from mamlkit.learners.heads import RidgeHead
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.losses import Predict
 from mamlkit.models import MLP
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened, tuned
+from mamlkit.recipes.jobs import (
+    SHIPPED_SEEDS,
+    Job,
+    check,
+    shortened,
+    tuned,
+    write_table,
+)
 from mamlkit.tasks import Data, PointCharges
 from mamlkit.tasks.charges import Part
 from mamlkit.yardsticks import Pooled
@@ -197,8 +202,7 @@ def search(
                 except MamlkitError:  # a loss that is not finite: this setting does not work
                     error = math.inf
                 table[name].append([value, rate, error if math.isfinite(error) else None])
-        with atomically(out / "charges-search.json") as file:
-            file.write(json.dumps(table).encode())
+        write_table(out / "charges-search.json", table)
 
 
 def _job(name: str, seed: int, rate: float, iterations: int | None) -> Job:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mamlkit.checkpoints import atomically
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import evaluate
 from mamlkit.gradients import Compile
@@ -21,7 +19,14 @@ from mamlkit.learners.reptile import Reptile
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT, SETTINGS
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, shortened, tuned
+from mamlkit.recipes.jobs import (
+    SHIPPED_SEEDS,
+    Job,
+    shipped_table,
+    shortened,
+    tuned,
+    write_table,
+)
 from mamlkit.tasks import Family, Sinusoid, VapourPressure
 from mamlkit.yardsticks import Pooled
 
@@ -219,16 +224,14 @@ def search(
                 except MamlkitError:  # a loss that is not finite: this value does not work
                     error = math.inf
                 rows.append([value, error if math.isfinite(error) else None])
-                with atomically(path) as file:
-                    file.write(json.dumps(table).encode())
+                write_table(path, table)
 
 
 def searched() -> dict[str, dict[str, list[list[float | None]]]]:
     """The table of :func:`search` that ships with the package: ``[problem][learner]`` holds pairs
     of a value and the mean error on validation tasks, None where training failed.
     """
-    path = Path(str(resources.files("mamlkit"))) / "weights" / "family-search.json"
-    table: dict[str, dict[str, list[list[float | None]]]] = json.loads(path.read_text())
+    table: dict[str, dict[str, list[list[float | None]]]] = shipped_table("family-search")
     return table
 
 

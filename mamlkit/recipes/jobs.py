@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mamlkit.checkpoints import save_learner
+from mamlkit.checkpoints import atomically, save_learner
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import tune
 from mamlkit.gradients import Compile
@@ -49,6 +51,18 @@ def tuned(
     found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
     learner.inner_lr, learner.inner_steps = before
     return found
+
+
+def write_table(path: Path, table: Any) -> None:
+    """Write a table of a recipe as JSON, whole or not at all."""
+    with atomically(path) as file:
+        file.write(json.dumps(table, separators=(",", ":")).encode())
+
+
+def shipped_table(name: str) -> Any:
+    """The table ``name`` that ships with the package, such as "family-search"."""
+    path = resources.files("mamlkit") / "weights" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 class Job(NamedTuple):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mamlkit.checkpoints import atomically
 from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML
 from mamlkit.losses import derivatives, trajectories
 from mamlkit.mechanics import ContextNet, Hamiltonian
 from mamlkit.models import MLP
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened, tuned
+from mamlkit.recipes.jobs import (
+    SHIPPED_SEEDS,
+    Job,
+    check,
+    shortened,
+    tuned,
+    write_table,
+)
 from mamlkit.tasks import Pendulum
 from mamlkit.yardsticks import Pooled
 
@@ -146,8 +151,7 @@ def search(out: Path, *, iterations: int = 400, progress: bool = True) -> None:
                 setattr(learner, setting, best)
             curve = _forecast_errors(learner, name)
             table.setdefault(name, []).append([value, float(curve.median[-1])])
-        with atomically(out / "pendulum-search.json") as file:
-            file.write(json.dumps(table).encode())
+        write_table(out / "pendulum-search.json", table)
 
 
 def _job(name: str, seed: int, iterations: int | None) -> Job:
