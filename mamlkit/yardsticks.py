@@ -563,7 +563,7 @@ class BurgersDifferences:
             return spread - (u[2:] ** 2 - u[:-2] ** 2) / (4 * h)
 
         first = -np.sin(np.pi * places[1:-1])
-        solved = solve_ivp(
+        solved: Any = solve_ivp(
             rate, (0, 1), first, "LSODA", dense_output=True, rtol=1e-6, atol=1e-8, lband=1, uband=1
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,35 +126,10 @@ def test_steps_to() -> None:
     assert steps_to(errors).tolist() == [1, math.inf]
 
 
-@pytest.mark.parametrize("name", pinns.PROTOCOLS)
-def test_the_shipped_starts_are_better_than_random(name: str) -> None:
-    nu = torch.tensor([0.02], dtype=torch.float64)
-    _, query = pinns.problem(nu)
-    data = type(query)(*(leaf[0] for leaf in query))
-    for seed in mk.recipes.SHIPPED_SEEDS:
-        model = mk.recipes.shipped(f"pinns-{name}", seed).double().model
-        assert pde.relative_l2(model, data) < 0.6 * pde.relative_l2(
-            pinns.network(seed=seed).double(), data
-        )
-
-
-def test_the_table_and_its_bar() -> None:
-    rows = pinns.refined()["rows"]
-    assert len(rows) == 5 * 5 * 6 * 2
-    inside = [r for r in rows if r["nu"] in (0.008, 0.02) and r["method"] == "lbfgs"]
-    assert all(r["errors"][-1] < 1e-2 for r in inside)
-
-
-def test_a_tiny_run(tmp_path: Path) -> None:
-    pinns.run(tmp_path, names=("told",), seeds=(7,), iterations=2, steps=2, progress=False)
-    mk.load_learner(pinns.build("told", 7), tmp_path / "pinns-told-7.pt")
-    assert (tmp_path / "pinns-refined.json").exists()
-
-
 def test_bad_input_is_told() -> None:
     with pytest.raises(mk.MamlkitError, match="must lie above 0"):
         Burgers((0.0, 1.0))
-    with pytest.raises(mk.MamlkitError, match="no run 'x' in pinns"):
-        pinns.build("x")
+    with pytest.raises(mk.MamlkitError, match="modes must be a whole number"):
+        Poisson(modes=0)
     with pytest.raises(mk.MamlkitError, match="is not known"):
         Burgers().split("rest")  # type: ignore[arg-type]

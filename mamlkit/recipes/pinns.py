@@ -45,13 +45,13 @@ STARTS = ("random", *PROTOCOLS)
 OUTER_LRS, INNER_LRS, ADAM_LRS = (1e-2, 3e-2, 1e-1), (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
 #: The winners on :data:`VALIDATION_NU`: outer step, and inner step of the two that have one.
 CHOSEN: dict[str, tuple[float, float | None]] = {
-    "pooled": (1e-2, None),
-    "told": (1e-2, None),
-    "fomaml": (1e-2, 3e-3),
-    "reptile": (1e-2, 3e-3),
+    "pooled": (3e-2, None),
+    "told": (1e-1, None),
+    "fomaml": (1e-1, 3e-3),
+    "reptile": (1e-1, 1e-3),
 }
 #: Step of Adam in the table by start, chosen there too.
-ADAM_LR = {"random": 1e-2, "pooled": 1e-2, "told": 1e-2, "fomaml": 1e-2, "reptile": 1e-2}
+ADAM_LR = {"random": 1e-2, "pooled": 3e-3, "told": 3e-3, "fomaml": 1e-2, "reptile": 1e-2}
 INNER_STEPS = 3
 #: The loss of all runs: the edge is held by :class:`mamlkit.pde.Ansatz`, so it has no weight.
 LOSS = residual_loss(burgers, edge_weight=0)
