@@ -110,7 +110,7 @@ def run(
     """Train starts for Burgers' equation, save them, and solve from each.
 
     From each start, and from a random one, the viscosities of :data:`TABLE_NU` are solved by both
-    methods: ``out/pinns-refined.json``, which ships too. Some twelve minutes on one core. Seconds
+    methods: ``out/pinns-refined.json``, which ships too. Some fifteen minutes on one core. Seconds
     are those that the processor spent on it, whatever else the machine does.
 
     Args:
