@@ -23,14 +23,21 @@ def of(start: str, method: str) -> list[dict]:
     return [r for r in rows if (r["start"], r["method"]) == (start, method)]
 
 
-@pytest.mark.parametrize("name", pinns.PROTOCOLS)
+@pytest.mark.parametrize("name", ["pooled", "told", "reptile"])
 def test_the_shipped_starts_are_better_than_random(name: str) -> None:
     _, query = pinns.problem(torch.tensor([0.02], dtype=torch.float64))
     data = type(query)(*(leaf[0] for leaf in query))
     for seed in recipes.SHIPPED_SEEDS:
         model = recipes.shipped(f"pinns-{name}", seed).double().model
         alone = pde.relative_l2(pinns.network(seed=seed).double(), data)
-        assert pde.relative_l2(model, data) < 0.8 * alone
+        assert pde.relative_l2(model, data) < 0.6 * alone
+
+
+def test_fomaml_learned_what_it_was_asked_though_its_start_is_far() -> None:
+    for seed in recipes.SHIPPED_SEEDS:
+        learner = recipes.shipped("pinns-fomaml", seed).double()
+        curve = mk.evaluate(learner, mk.tasks.Burgers(), 64, n_tasks=10, loss=pinns.LOSS)
+        assert curve.mean[-1] < 0.5 * curve.mean[0]
 
 
 @pytest.mark.parametrize("name", pinns.PROTOCOLS)
@@ -81,12 +88,14 @@ def test_what_is_chosen_won_the_search() -> None:
         assert min((error, lr) for lr, error in rows)[1] == pinns.ADAM_LR[name]
 
 
-def test_a_tiny_run_and_a_tiny_search(tmp_path: Path) -> None:
+def test_a_tiny_run_and_a_tiny_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pinns, "TABLE_NU", (0.02, 0.05))
+    monkeypatch.setattr(pinns, "VALIDATION_NU", (0.03,))
     settings = {"names": ("told",), "steps": 2, "progress": False}
     pinns.run(tmp_path, seeds=(7,), iterations=2, **settings)
     mk.load_learner(pinns.build("told", 7), tmp_path / "pinns-told-7.pt")
     rows = json.loads((tmp_path / "pinns-refined.json").read_text())["rows"]
-    assert len(rows) == 2 * 6 * 2
+    assert len(rows) == 2 * 2 * 2
     assert rows[0]["steps"] is None
     pinns.search(tmp_path, fraction=1e-3, **settings)
     table = json.loads((tmp_path / "pinns-search.json").read_text())
