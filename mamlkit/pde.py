@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
+from mamlkit.errors import MamlkitError
 from mamlkit.losses import Loss, Predict
 from mamlkit.tasks.base import number
 
@@ -67,6 +68,11 @@ def residual_loss(operator: Operator, edge_weight: float = 1.0) -> Loss:
     edge_weight = number("edge_weight", edge_weight)
 
     def loss(predict: Predict, data: Any) -> Tensor:
+        if not hasattr(data, "source"):
+            raise MamlkitError(
+                "residual_loss() needs collocation points (mk.tasks.Collocation), but the data are "
+                f"{type(data).__name__}."
+            )
         residual = operator(predict, data.x) - data.source
         equation: Tensor = (data.weight * residual**2).mean()
         if not edge_weight:

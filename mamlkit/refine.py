@@ -64,6 +64,13 @@ def refine(
     number("lr", lr, positive=True)
     if method not in ("adam", "lbfgs"):
         raise MamlkitError(f"method={method!r} is not known; use 'adam' or 'lbfgs'.")
+    own = next(model.parameters()).dtype
+    given = {leaf.dtype for leaf in (*support, *query)}
+    if given != {own}:
+        raise MamlkitError(
+            f"the model is {own} but the data are {sorted(map(str, given))}; bring both to one "
+            "type, best with model.double() and data in float64."
+        )
     names, shapes = zip(*((n, w.shape) for n, w in model.named_parameters()), strict=True)
     sizes = [shape.numel() for shape in shapes]
     start = torch.cat([w.detach().flatten() for w in model.parameters()])  # [P]

@@ -129,6 +129,13 @@ def test_steps_to() -> None:
 def test_bad_input_is_told() -> None:
     with pytest.raises(mk.MamlkitError, match="must lie above 0"):
         Burgers((0.0, 1.0))
+    with pytest.raises(mk.MamlkitError, match="above 0, but is"):
+        pinns.problem(torch.tensor(0.02))
+    with pytest.raises(mk.MamlkitError, match="needs collocation points"):
+        pinns.LOSS(torch.sin, mk.tasks.Data(torch.ones(2, 3), torch.ones(2, 1)))
+    support, query = pinns.problem(torch.tensor([0.02]), points=20)
+    with pytest.raises(mk.MamlkitError, match="bring both to one"):
+        refine(pinns.network().float(), support, query, pinns.LOSS, 1)
     with pytest.raises(mk.MamlkitError, match="modes must be a whole number"):
         Poisson(modes=0)
     with pytest.raises(mk.MamlkitError, match="is not known"):

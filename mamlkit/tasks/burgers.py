@@ -125,6 +125,8 @@ class Burgers(Family):
         all of them, ``[n, 2]``; float64.
         """
         nu = torch.as_tensor(nu, dtype=torch.float64)
+        if nu.ndim != 1 or not bool((nu > 0).all()):
+            raise MamlkitError(f"nu must be viscosities [n_tasks] above 0, but is {nu.tolist()}.")
         x = x.double().expand(len(nu), -1, -1)
         points = torch.cat([x, nu[:, None, None].expand(-1, x.shape[1], 1)], dim=-1)
         y = torch.full_like(points[..., :1], math.nan)
