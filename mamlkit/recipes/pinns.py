@@ -111,7 +111,8 @@ def run(
 
     From each start, and from a random one, the viscosities of :data:`TABLE_NU` are solved by both
     methods: ``out/pinns-refined.json``, which ships too. Some fifteen minutes on one core. Seconds
-    are those that the processor spent on it, whatever else the machine does.
+    are those that the processor spent, whatever else the machine does; a training that goes on from
+    a checkpoint counts its own part only.
 
     Args:
         out: a folder; run ``name`` with seed ``s`` goes to ``out/pinns-name-s.pt`` with its notes.
