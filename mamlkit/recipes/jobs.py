@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mamlkit.checkpoints import save_learner
+from mamlkit.errors import MamlkitError
+from mamlkit.evaluation import tune
 from mamlkit.gradients import Compile
+from mamlkit.learners import MAML
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.tasks import Family
+from mamlkit.tasks.base import count
 from mamlkit.training import History, meta_train
 
 SHIPPED_SEEDS = (0, 1, 2, 3, 4)
+
+
+def check(recipe: str, name: str, names: Iterable[str]) -> None:
+    """Complain about a run that the recipe does not have."""
+    if name not in names:
+        raise MamlkitError(f"there is no run {name!r} in {recipe}; choose from {list(names)}.")
+
+
+def shortened(protocol: dict[str, Any], iterations: int | None) -> dict[str, Any]:
+    """A copy of the protocol, with another number of iterations if one is given."""
+    if iterations is None:
+        return dict(protocol)
+    return {**protocol, "iterations": count("iterations", iterations)}
+
+
+def tuned(
+    learner: MetaLearner, tasks: Family, shots: int, factors: Sequence[float], **settings: Any
+) -> dict[str, Any]:
+    """Inner step size (the own one times one of ``factors``) and number of steps at test time,
+    chosen by :func:`mamlkit.tune` on validation tasks, which gets ``settings``. Nothing is chosen
+    for a learner that takes no steps. The learner is left as it was.
+    """
+    if not isinstance(learner, MAML):
+        return {}
+    before = learner.inner_lr, learner.inner_steps
+    rates = [factor * learner.inner_lr for factor in factors]
+    tune(learner, tasks, shots, inner_lr=rates, **settings)
+    found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
+    learner.inner_lr, learner.inner_steps = before
+    return found
 
 
 class Job(NamedTuple):

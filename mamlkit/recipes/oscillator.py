@@ -14,7 +14,7 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners import MAML, MetaLearner, Multistart, adam
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.models import MLP
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
+from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened
 from mamlkit.simulators import Simulator
 from mamlkit.tasks import DampedOscillator
 from mamlkit.tasks.base import Data, count, fresh_generator
@@ -121,7 +121,7 @@ def build(name: str, seed: int = 0) -> MetaLearner:
         name: one of ``PROTOCOLS``.
         seed: fixes the start.
     """
-    _check(name)
+    check("oscillator", name, PROTOCOLS)
     problem, kind = name.split("-")
     if kind in ("network", "pooled"):
         net = MLP(1, 1, x_range=(0.0, CASES[problem].duration), seed=seed).float()
@@ -163,18 +163,9 @@ def run(
     for seed in seeds:
         for name in names:
             learner = build(name, seed)
-            protocol = dict(PROTOCOLS[name])
-            if iterations is not None:
-                protocol["iterations"] = count("iterations", iterations)
+            protocol = shortened(PROTOCOLS[name], iterations)
             family = tasks(name.split("-")[0])
             stem = f"oscillator-{name}"
             job = Job("oscillator", stem, name, seed, family, protocol, compile="capture")
             history = job.train(out, learner, progress)
             job.save(out, learner, history)
-
-
-def _check(name: str) -> None:
-    if name not in PROTOCOLS:
-        raise MamlkitError(
-            f"there is no run {name!r} in oscillator; choose from {list(PROTOCOLS)}."
-        )

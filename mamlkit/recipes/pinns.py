@@ -19,10 +19,10 @@ from mamlkit.learners import FOMAML, Reptile, adam
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.models import MLP
 from mamlkit.pde import Ansatz, burgers, residual_loss
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
+from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened
 from mamlkit.refine import Method, refine, steps_to
 from mamlkit.tasks import Burgers
-from mamlkit.tasks.base import count, fresh_generator
+from mamlkit.tasks.base import fresh_generator
 from mamlkit.tasks.burgers import Part
 from mamlkit.yardsticks import Pooled
 
@@ -82,7 +82,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MetaLearne
         seed: fixes the random start.
         inner_lr: of "fomaml" and "reptile"; None takes that of :data:`CHOSEN`.
     """
-    _check(name)
+    check("pinns", name, PROTOCOLS)
     model = network(name == "told", seed).float()
     if name in ("pooled", "told"):
         return Pooled(model, inner_steps=0, loss=LOSS)
@@ -94,7 +94,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MetaLearne
 
 def tasks(name: str, part: Part = "train") -> Burgers:
     """The tasks of a run of this recipe: the same family for all of them."""
-    _check(name)
+    check("pinns", name, PROTOCOLS)
     return Burgers(exact=part != "train").split(part)
 
 
@@ -227,9 +227,7 @@ def refined() -> dict[str, Any]:
 
 
 def _job(name: str, seed: int, outer_lr: float, iterations: int | None) -> Job:
-    protocol = {**PROTOCOLS[name], "outer_lr": outer_lr}
-    if iterations is not None:
-        protocol["iterations"] = count("iterations", iterations)
+    protocol = shortened({**PROTOCOLS[name], "outer_lr": outer_lr}, iterations)
     return Job("pinns", f"pinns-{name}", name, seed, tasks(name), protocol, "capture")
 
 
@@ -246,8 +244,3 @@ def _rounded(values: torch.Tensor) -> list[float]:
 def _write(path: Path, content: Any) -> None:
     with atomically(path) as file:
         file.write(json.dumps(content, separators=(",", ":")).encode())
-
-
-def _check(name: str) -> None:
-    if name not in PROTOCOLS:
-        raise MamlkitError(f"there is no run {name!r} in pinns; choose from {list(PROTOCOLS)}.")
