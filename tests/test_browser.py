@@ -30,6 +30,7 @@ WIDGETS = {
     "09_predator_and_prey": "MSE ",
     "10_the_pendulum_and_its_energy": " m, 1.2 rad, 5 steps. ",
     "11_reading_charges_from_weights": "charges read off: ",
+    "12_pinns_that_start_warm": ", told start: error ",
 }
 FLAGS = [
     "--no-sandbox",
