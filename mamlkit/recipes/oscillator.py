@@ -189,7 +189,7 @@ def run(
     iterations: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Train the learners of :data:`PROTOCOLS`, and save them; some eight minutes on one core.
+    """Train the learners of the oscillator, and save them; some eight minutes on one core.
 
     Step sizes are those of :func:`search`. The decay rates of Adam and the training were chosen by
     hand, on tasks that are neither trained nor tested on.
@@ -215,7 +215,7 @@ def search(
     iterations: int = 300,
     progress: bool = True,
 ) -> None:
-    """Search the step size of each learner and yardstick for the oscillator: :data:`CHOSEN`.
+    """Search the step sizes for the oscillator: the table behind :data:`CHOSEN`.
 
     Six values each, in short runs of one seed, judged by the share of 200 validation tasks that
     succeed, and by the median error among equals. Takes some six minutes on one core.

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mamlkit.checkpoints import atomically
 from mamlkit.errors import MamlkitError
 from mamlkit.learners import FOMAML, Reptile, adam
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.models import MLP
 from mamlkit.pde import Ansatz, burgers, residual_loss
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened
+from mamlkit.recipes.jobs import (
+    SHIPPED_SEEDS,
+    Job,
+    check,
+    shipped_table,
+    shortened,
+    write_table,
+)
 from mamlkit.refine import Method, refine, steps_to
 from mamlkit.tasks import Burgers
 from mamlkit.tasks.base import fresh_generator
@@ -135,7 +139,7 @@ def run(
         for name, model in models.items():
             rows += refine_all(model, name, seed, steps)
         settings = {"nu": TABLE_NU, "points": POINTS, "level": LEVEL, "every": EVERY}
-        _write(out / "pinns-refined.json", {"settings": settings, "rows": rows})  # so far
+        write_table(out / "pinns-refined.json", {"settings": settings, "rows": rows})  # so far
 
 
 def search(
@@ -178,12 +182,12 @@ def search(
             if error < least:
                 models[name], least = learner.model, error
             rows.append([rate, inner_lr, error if math.isfinite(error) else None])
-        _write(out / "pinns-search.json", table)
+        write_table(out / "pinns-search.json", table)
     for name, model in models.items():
         for lr in ADAM_LRS:
             error = _validation_error(model, "adam", steps or TABLE_STEPS["adam"], lr)
             table["adam"].setdefault(name, []).append([lr, error])
-    _write(out / "pinns-search.json", table)
+    write_table(out / "pinns-search.json", table)
 
 
 def refine_all(model: Any, name: str, seed: int, steps: int | None = None) -> list[dict[str, Any]]:
@@ -221,8 +225,7 @@ def refined() -> dict[str, Any]:
     after every 25th, the "seconds" of all steps, and "steps", the first that brings the error to
     1e-2 (None if none does).
     """
-    file = resources.files("mamlkit") / "weights" / "pinns-refined.json"
-    table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    table: dict[str, Any] = shipped_table("pinns-refined")
     return table
 
 
@@ -239,8 +242,3 @@ def _validation_error(model: Any, method: Method, steps: int, lr: float = 1e-2) 
 
 def _rounded(values: torch.Tensor) -> list[float]:
     return [float(f"{v:.3g}") for v in values.tolist()]
-
-
-def _write(path: Path, content: Any) -> None:
-    with atomically(path) as file:
-        file.write(json.dumps(content, separators=(",", ":")).encode())
