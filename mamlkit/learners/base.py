@@ -85,6 +85,22 @@ def as_points(name: str, value: Any, like: Weights | None = None) -> Tensor:
     return points
 
 
+def as_numbers(x: Any, y: Tensor | None) -> Data:
+    """Check the points of one regression task and bring them to one floating-point type."""
+    data = as_data(x, y)
+    if not (hasattr(data, "x") and hasattr(data, "y")):
+        raise MamlkitError(
+            f"this yardstick fits points (x, y), but the data are {type(data).__name__} with "
+            f"{data._fields}."
+        )
+    x, y = as_data(data.x, data.y)
+    if y.ndim < 2:
+        raise MamlkitError(f"y has shape {list(y.shape)}; this yardstick needs numbers [n, d_out].")
+    x, y = (t if t.is_floating_point() else t.to(torch.get_default_dtype()) for t in (x, y))
+    common = torch.promote_types(x.dtype, y.dtype)
+    return Data(x.to(common), y.to(common))
+
+
 def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
     """Check one task's support, ``(x, y)`` or another NamedTuple, and move it to ``like``."""
     if isinstance(x, Data) and y is None:
