@@ -5,7 +5,17 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from mamlkit import discovery, dynamics, learners, losses, models, tasks, training, yardsticks
+from mamlkit import (
+    discovery,
+    dynamics,
+    learners,
+    losses,
+    models,
+    pde,
+    tasks,
+    training,
+    yardsticks,
+)
 from mamlkit.check import check
 from mamlkit.checkpoints import load_learner, save_learner
 from mamlkit.costs import cost_table
@@ -82,6 +92,7 @@ __all__ = [
     "losses",
     "meta_train",
     "models",
+    "pde",
     "plots",
     "recalibrate",
     "recipes",

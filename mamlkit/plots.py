@@ -321,6 +321,40 @@ def curve_page(
     return figure
 
 
+def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
+    """Draw fields u(x, t) side by side as maps, on one scale of colours.
+
+    Args:
+        fields: values by title, each ``[nt, nx]``.
+        x: places ``[nx]``, rising, not necessarily even.
+        t: times ``[nt]``, likewise.
+    """
+    if not isinstance(fields, Mapping) or not fields:
+        raise MamlkitError("fields() needs a dict such as {'exact': u}, with u [nt, nx].")
+    place, time = _flat(x), _flat(t)
+    values = {
+        title: np.asarray(u.detach() if hasattr(u, "detach") else u) for title, u in fields.items()
+    }
+    for title, u in values.items():
+        if u.shape != (len(time), len(place)):
+            raise MamlkitError(
+                f"field {title!r} is {list(u.shape)}, but there are {len(time)} times and "
+                f"{len(place)} places; give u [nt, nx]."
+            )
+    top = max(float(np.abs(u).max()) for u in values.values())
+    with mpl.rc_context(STYLE):
+        figure, grid = plt.subplots(
+            1, len(values), sharey=True, squeeze=False, figsize=(3.4 * len(values) + 0.8, 3.0)
+        )
+        for ax, (title, u) in zip(grid[0], values.items(), strict=True):
+            shown = ax.pcolormesh(place, time, u, vmin=-top, vmax=top, cmap="cividis")
+            ax.set(xlabel="x", title=title)
+            ax.grid(visible=False)
+        grid[0, 0].set_ylabel("t")
+        figure.colorbar(shown, ax=list(grid[0]), label="u")
+    return figure
+
+
 def check_one_dimensional(family: Family) -> None:
     """Refuse a family that has no single curve to draw."""
     if not isinstance(family, Family):

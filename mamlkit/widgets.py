@@ -1,7 +1,9 @@
-"""An explorer with sliders: any one-dimensional family, any set of learners.
+"""Pictures with sliders: :func:`panel` for a drawing function of your own, and :func:`explorer` for
+any one-dimensional family and any set of learners.
 
-:func:`draw` makes the picture and the line of text for fixed values, and :func:`explorer` calls it
-whenever a slider is moved. So what a static page shows and what is tested is what the widget shows.
+A drawing function makes the picture and the line of text for fixed values, and the widget calls it
+whenever a control is moved; :func:`draw` is that of the explorer. So what a static page shows and
+what is tested is what the widget shows.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import copy
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets
@@ -34,6 +36,44 @@ from mamlkit.plots import (
 from mamlkit.tasks.base import Data, Family, TaskBatch, count, fresh_generator
 
 Range = tuple[float, float, float]  # least, median, largest
+
+
+def panel(draw: Callable[..., tuple[Figure, str]], **controls: Any) -> Any:
+    """Controls above the picture and the line of text that ``draw`` makes of their values.
+
+    Sliders wait for the release, since one redraw takes longer than 50 ms. An error of the library
+    that ``draw`` raises is shown in place of the text.
+
+    Args:
+        draw: called with the value of each control by name, ``draw(length=2.0, ..)``; returns a
+            figure, which is closed once it is shown, and one line of text.
+        controls: widgets of ipywidgets by the names of the arguments of ``draw``.
+
+    Returns:
+        an ipywidgets ``VBox``, which a notebook shows.
+
+    Example::
+
+        def draw(k):
+            fig, ax = plt.subplots()
+            ax.plot(x, k * x)
+            return fig, f"F = {k:g} x"
+
+
+        mk.widgets.panel(draw, k=ipywidgets.FloatSlider(30.0, min=10, max=50, description="k, N/m"))
+    """
+    picture, text, box = _boxed(controls)
+
+    def redraw(_: Any = None) -> None:
+        values = {name: control.value for name, control in controls.items()}
+        _show(picture, text, lambda: draw(**values))
+
+    for control in controls.values():
+        if hasattr(control, "continuous_update"):
+            control.continuous_update = False
+        control.observe(redraw, names="value")
+    redraw()
+    return box
 
 
 def explorer(
@@ -101,11 +141,7 @@ def explorer(
     controls["inner_lr"] = _slider(
         "FloatLogSlider", "inner lr (alpha)", min=-4, max=1, step=0.1, readout_format=".2g"
     )
-    for control in controls.values():
-        control.style = {"description_width": "8.5em"}
-        control.layout.width = "26em"
-    picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "width": "640px"})
-    text = ipywidgets.HTML()
+    picture, text, box = _boxed(controls)
     busy = False  # while the sliders of a learner are being set, its curve is not yet wanted
 
     def redraw(_: Any = None) -> None:
@@ -120,18 +156,8 @@ def explorer(
         for name in ("steps", "inner_lr"):
             if controls[name].layout.display != "none":
                 settings[name] = values[name]
-        try:
-            figure, line_of_text = draw(
-                family, learners, **{"shots": shots, "seed": seed, **settings}
-            )
-        except MamlkitError as error:
-            text.value = html.escape(str(error), quote=False)
-            return
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=100)
-        plt.close(figure)
-        picture.value = stream.getvalue()
-        text.value = html.escape(line_of_text, quote=False)
+        values = {"shots": shots, "seed": seed, **settings}
+        _show(picture, text, lambda: draw(family, learners, **values))
 
     def choose(_: Any = None) -> None:
         nonlocal busy
@@ -150,7 +176,7 @@ def explorer(
     choose()
     for name, control in controls.items():
         control.observe(choose if name == "name" else redraw, names="value")
-    return ipywidgets.VBox([ipywidgets.VBox(list(controls.values())), picture, text])
+    return box
 
 
 def draw(
@@ -318,3 +344,27 @@ def _limits(known: Tensor, curves: Tensor) -> tuple[float, float]:
 def _slider(kind: str, description: str, **settings: Any) -> Any:
     """A slider that waits for the release: one redraw takes longer than 50 ms."""
     return getattr(ipywidgets, kind)(description=description, continuous_update=False, **settings)
+
+
+def _boxed(controls: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """A picture, a line of text, and the box that holds them under the controls."""
+    for control in controls.values():
+        control.style = {"description_width": "8.5em"}
+        control.layout.width = "26em"
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+    text = ipywidgets.HTML()
+    return picture, text, ipywidgets.VBox([ipywidgets.VBox([*controls.values()]), picture, text])
+
+
+def _show(picture: Any, text: Any, drawn: Callable[[], tuple[Figure, str]]) -> None:
+    """Put a new figure and its line of text, or the error, into their widgets."""
+    try:
+        figure, line_of_text = drawn()
+    except MamlkitError as error:
+        text.value = html.escape(str(error), quote=False)
+        return
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    plt.close(figure)
+    picture.value = stream.getvalue()
+    text.value = html.escape(line_of_text, quote=False)

@@ -520,6 +520,65 @@ class LotkaVolterraFit:
         return field
 
 
+class BurgersDifferences:
+    """The classical solver of :class:`mamlkit.tasks.Burgers`: the method of lines. The
+    domain is cut into ``intervals`` of width h; on the points between them
+
+    du_i/dt = nu (u_(i+1) - 2 u_i + u_(i-1)) / h^2 - (u_(i+1)^2 - u_(i-1)^2) / (4 h),
+
+    which conserves u and is wrong by h^2. Time is left to scipy's LSODA, with the Jacobian's three
+    bands. Between points and times it interpolates by cubic splines.
+
+    Args:
+        intervals: even, so that x = 0, where the front stands, is a point; at least 8.
+    """
+
+    def __init__(self, intervals: int = 400) -> None:
+        self.intervals = count("intervals", intervals, least=8)
+        if intervals % 2:
+            raise MamlkitError(f"intervals={intervals} must be even, so that x = 0 is a point.")
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
+        """Solve the problem of ``x``, a :class:`mamlkit.tasks.Collocation` of one viscosity, of
+        which only that is read.
+        """
+        from scipy.integrate import solve_ivp
+        from scipy.interpolate import CubicSpline
+
+        data = as_data(x, y)
+        if not hasattr(data, "edge") or data.x.ndim != 2 or data.x.shape[1] != 3:
+            raise MamlkitError(
+                "BurgersDifferences solves one Collocation of mk.tasks.Burgers, with points "
+                "(x, t, nu), x [n, 3]."
+            )
+        if bool((data.x[:, 2] != data.x[0, 2]).any()):
+            raise MamlkitError("BurgersDifferences solves for one viscosity; these are several.")
+        nu = float(data.x[0, 2])
+        places = np.linspace(-1, 1, self.intervals + 1)
+        h = 2 / self.intervals
+
+        def rate(_: float, inner: Any) -> Any:
+            u = np.concatenate([[0.0], inner, [0.0]])
+            spread = nu * (u[2:] - 2 * inner + u[:-2]) / h**2
+            return spread - (u[2:] ** 2 - u[:-2] ** 2) / (4 * h)
+
+        first = -np.sin(np.pi * places[1:-1])
+        solved: Any = solve_ivp(
+            rate, (0, 1), first, "LSODA", dense_output=True, rtol=1e-6, atol=1e-8, lband=1, uband=1
+        )
+
+        def predict(points: Tensor) -> Tensor:  # [n, 2 or 3] -> [n, 1]
+            at, when = points[:, 0].double().numpy(), points[:, 1].double().numpy()
+            times, which = np.unique(when, return_inverse=True)
+            values = np.zeros_like(at)
+            for i, u in enumerate(solved.sol(times).T):
+                curve = CubicSpline(places, np.concatenate([[0.0], u, [0.0]]))
+                values[which == i] = curve(at[which == i])
+            return torch.from_numpy(values)[:, None].to(points)
+
+        return predict
+
+
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
     """Noise-free training curves on one grid; of a finite family each member once."""
     if not isinstance(family, Family):

@@ -242,3 +242,17 @@ def test_page_draws_each_panel_and_marks_the_highlighted():
 def test_page_needs_panels():
     with pytest.raises(mk.MamlkitError, match="no panels"):
         plots.curve_page([], "x", "y")
+
+
+def test_fields_are_drawn_on_one_scale() -> None:
+    x, t = torch.linspace(-1, 1, 5) ** 3, torch.linspace(0, 1, 3)
+    u = t[:, None] * x
+    figure = plots.fields({"exact": u, "twice": 2 * u}, x, t)
+    maps = [ax.collections[0] for ax in figure.axes[:2]]
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["exact", "twice"]
+    assert all(each.get_clim() == (-2, 2) for each in maps)
+    np.testing.assert_allclose(maps[0].get_array(), u)
+    with pytest.raises(mk.MamlkitError, match=r"3 times and 5 places"):
+        plots.fields({"exact": u.T}, x, t)
+    with pytest.raises(mk.MamlkitError, match="needs a dict"):
+        plots.fields({}, x, t)

@@ -1,4 +1,4 @@
-"""The shipped learners of notebook 10."""
+"""The shipped learners of notebook 11."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,26 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
             not torch.equal(a, b)
             for a, b in zip(again.parameters(), oscillator.build(name, 7).parameters(), strict=True)
         )
+
+
+def test_step_sizes_are_the_winners_of_the_shipped_search() -> None:
+    table = oscillator.searched()
+    assert set(table) == set(oscillator.CHOSEN)
+    for name, rows in table.items():
+        assert tuple(value for value, *_ in rows) == oscillator.STEP_SIZES
+        best = max(rows, key=lambda row: (row[1], -row[2]))
+        assert oscillator.CHOSEN[name] == best[0]
+
+
+def test_a_tiny_search(tmp_path: Path) -> None:
+    names = ["short-one", "short-adam-1"]
+    oscillator.search(tmp_path, names=names, iterations=1, progress=False)
+    table = json.loads((tmp_path / "oscillator-search.json").read_text())
+    assert list(table) == names
+    assert len(table["short-one"]) == len(oscillator.STEP_SIZES)
+    found = [share for _, share, _ in table["short-adam-1"]]  # where nothing is trained
+    shipped = [share for _, share, _ in oscillator.searched()["short-adam-1"]]
+    assert found == pytest.approx(shipped, abs=0.02)
 
 
 def test_the_tasks_beyond_the_range() -> None:

@@ -1,4 +1,4 @@
-"""The explorer without a browser: the draw function, and what moving a slider changes."""
+"""Widgets without a browser: the draw function, and what moving a slider changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
+import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -248,3 +249,41 @@ def test_explorer_refuses_a_family_without_curves(learners):
 
     with pytest.raises(mk.MamlkitError, match="d_in=2"):
         widgets.explorer(Plane(), learners)
+
+
+def line_of(slope):
+    if slope > 3:
+        raise mk.MamlkitError("a slope above 3 < 4 is too steep.")
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], [0, slope])
+    return figure, f"slope {slope:g} & no more"
+
+
+def test_a_panel_shows_what_its_function_draws():
+    slider = ipywidgets.FloatSlider(1.0, min=0, max=4, step=0.5, description="slope")
+    box = widgets.panel(line_of, slope=slider)
+    assert controls(box) == {"slope": slider}
+    assert not slider.continuous_update
+    assert not plt.get_fignums()
+    assert text(box) == "slope 1 &amp; no more"
+    before = picture(box)
+    slider.value = 2.0
+    assert text(box) == "slope 2 &amp; no more"
+    assert bytes(picture(box)).startswith(b"\x89PNG")
+    assert picture(box) != before
+
+
+def test_a_panel_says_what_was_wrong():
+    slider = ipywidgets.FloatSlider(1.0, min=0, max=4, description="slope")
+    box = widgets.panel(line_of, slope=slider)
+    before = picture(box)
+    slider.value = 4.0
+    assert text(box) == "a slope above 3 &lt; 4 is too steep."
+    assert picture(box) == before
+
+
+def test_a_panel_takes_what_has_no_slider():
+    menu = ipywidgets.Dropdown(options=[("flat", 0.0), ("steep", 2.0)], description="slope")
+    box = widgets.panel(line_of, slope=menu)
+    menu.value = 2.0
+    assert text(box) == "slope 2 &amp; no more"

@@ -279,3 +279,38 @@ def test_fits_are_reproducible_and_leave_the_global_generator_alone(fit) -> None
     assert torch.equal(torch.get_rng_state(), before)
     x, y = points(2)
     assert torch.equal(a.adapt(x, y)(NEW), b.adapt(x, y)(NEW))
+
+
+def burgers_task(nu: float) -> mk.tasks.Collocation:
+    query = mk.tasks.Burgers().grid(torch.tensor([nu], dtype=F64))
+    return mk.tasks.Collocation(*(leaf[0] for leaf in query))
+
+
+@pytest.mark.parametrize("nu", [0.005, 0.05])
+def test_finite_differences_are_of_second_order_against_cole_hopf(nu: float) -> None:
+    data = burgers_task(nu)
+    wrong = [
+        float(mk.pde.relative_l2(ys.BurgersDifferences(n).adapt(data), data)) for n in (400, 800)
+    ]
+    assert wrong[1] < 1e-3
+    assert math.log2(wrong[0] / wrong[1]) == pytest.approx(2, abs=0.1)
+
+
+def test_finite_differences_read_nothing_but_the_viscosity() -> None:
+    data = burgers_task(0.02)
+    blind = data._replace(y=torch.zeros_like(data.y))
+    one, other = (ys.BurgersDifferences(100).adapt(d)(data.x) for d in (data, blind))
+    assert torch.equal(one, other)
+    edge = ys.BurgersDifferences(100).adapt(data)(data.edge)
+    torch.testing.assert_close(edge, data.edge_y, atol=1e-4, rtol=0)
+
+
+def test_finite_differences_say_what_they_need() -> None:
+    with pytest.raises(mk.MamlkitError, match="must be even"):
+        ys.BurgersDifferences(101)
+    with pytest.raises(mk.MamlkitError, match="one Collocation"):
+        ys.BurgersDifferences().adapt(*points(3))
+    data = burgers_task(0.02)
+    mixed = data._replace(x=data.x + torch.linspace(0, 0.01, len(data.x), dtype=F64)[:, None])
+    with pytest.raises(mk.MamlkitError, match="one viscosity"):
+        ys.BurgersDifferences().adapt(mixed)

@@ -1,6 +1,8 @@
-"""Checkers of notebook 10: potentials, two readings, and charges from heads."""
+"""Checkers of notebook 10: energy, drift and the readable latent."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -9,56 +11,69 @@ from mamlkit.exercises import close
 
 
 def exercise_1(answer: object) -> str | None:
-    """The potential of q = (2, 4) at (0, 1)."""
-    r = (1.1**2 + 1) ** 0.5
+    """Energy above the bottom of a 2 m pendulum released at 1 rad, 1/s^2."""
+    w, swing = 9.81 / 2, 1 - math.cos(1.0)
+    if close(answer, w * swing):
+        return None
     mistakes = {
-        "That is a field's 1/r^2; a potential falls as 1/r.": 6 / r**2,
-        "Both charges are at the distance sqrt(1.1^2 + 1^2), not 1.1.": 6 / 1.1,
-        "Both charges add: 2/r + 4/r.": 2 / r,
-        "The charges are both positive: add, do not subtract.": 2 / r - 4 / r,
+        "That is E itself, -(g/l) cos q; above the bottom is E + g/l.": -w * math.cos(1.0),
+        "That is the height in units of the length; times g/l.": swing,
+        "That is g/l; times 1 - cos q.": w,
+        "That is with l in place of 1/l: the energy falls with the length.": 9.81 * 2 * swing,
+        "q is in rad, not in degrees.": w * (1 - math.cos(math.radians(1.0))),
+        "That is the small-angle energy (g/l) q^2 / 2; here 1 - cos q, please.": w / 2,
     }
-    return _number(answer, 6 / r, mistakes)
+    return _hint(answer, mistakes) or "E - E(bottom) = (g/l)(1 - cos q), with g = 9.81 and l = 2."
 
 
 def exercise_2(answer: object) -> str | None:
-    """The charges from readings 40.952 at (-1, 0) and 21.905 at (1, 0)."""
-    if not isinstance(answer, tuple | list | Tensor) or len(answer) != 2:
-        return "Give two numbers, (q1, q2)."
-    q1, q2 = (float(each) for each in answer)
-    if close(q1, 4.0) and close(q2, 2.0):
+    """A function: y [T, 2], g_over_l -> largest energy change over the energy of the swing."""
+    if not callable(answer):
+        return "Give the function itself: mk.check('10.2', drift)."
+    t = torch.linspace(0, 3, 31, dtype=torch.float64)
+    size = 1.2 - 0.5 * torch.sin(t)  # loses energy, and gains most of it back
+    y, w = torch.stack([size * torch.cos(2 * t), -2 * size * torch.sin(2 * t)], dim=1), 4.0
+    q, p = y.unbind(1)
+    given = answer(y, w)
+    if torch.as_tensor(given).numel() != 1:
+        return "Return one number: the largest over the forecast."
+    energy = p**2 / 2 - w * torch.cos(q)
+    change, swing = energy - energy[0], float(energy[0] + w)
+    largest = float(change.abs().max())
+    if close(given, largest / swing, 1e-4):
         return None
-    if close(q1, 2.0) and close(q2, 4.0):
-        return "Those are the right numbers in the wrong order: A is on the left."
-    if close(q1, 4.0952) and close(q2, 2.1905):
-        return "You left out the far charge: at (-1, 0) it adds q2 / 2.1."
-    return "Two equations: 40.952 = q1/0.1 + q2/2.1 and 21.905 = q1/2.1 + q2/0.1."
+    mistakes = {
+        "Divide by the energy of the swing, E(0) + g/l.": largest,
+        "You divided by E(0); its zero is arbitrary. Divide by E(0) + g/l.": largest
+        / float(energy[0].abs()),
+        "That is the change at the end; take the largest on the way.": float(change[-1].abs())
+        / swing,
+        "An energy can be lost: take the absolute change.": float(change.max()) / swing,
+        "That is the mean change; take the largest.": float(change.abs().mean()) / swing,
+    }
+    return _hint(given, mistakes, 1e-4) or "max |E(t) - E(0)| / (E(0) + g/l)."
 
 
 def exercise_3(answer: object) -> str | None:
-    """A function: heads [n, k], charges [n, 2], new heads [m, k] -> charges [m, 2]."""
+    """A function: c [n], value [n], c_new [m] -> values [m] by a straight line."""
     if not callable(answer):
         return "Give the function itself: mk.check('10.3', read)."
-    generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(2, 4, generator=generator, dtype=torch.float64)
-    q = 1 + torch.rand(5, 2, generator=generator, dtype=torch.float64)
-    fresh = 1 + torch.rand(3, 2, generator=generator, dtype=torch.float64)
-    given = answer(q[:2] @ basis, q[:2], fresh @ basis)
-    if not isinstance(given, Tensor) or given.shape != fresh.shape:
-        return "Return a tensor [m, 2]: one pair of charges a new head."
-    if torch.allclose(given.double(), fresh, rtol=1e-6):
+    c = torch.tensor([0.9, -0.2, -0.5, 0.1], dtype=torch.float64)
+    value = torch.tensor([9.7, 2.2, 1.0, 4.6], dtype=torch.float64)
+    new = torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64)
+    given = answer(c, value, new)
+    if not isinstance(given, Tensor) or given.shape != new.shape:
+        return "Return a tensor [m], one value for each new latent."
+    slope = ((c - c.mean()) * (value - value.mean())).sum() / ((c - c.mean()) ** 2).sum()
+    if torch.allclose(given, value.mean() + slope * (new - c.mean()), rtol=1e-6):
         return None
-    if torch.allclose(given.double(), fresh.flip(1), rtol=1e-6):
-        return "The columns are swapped: q1 first."
-    return (
-        "With two labelled tasks there are more weights than equations; the shortest solution, "
-        "torch.linalg.pinv(heads) @ charges, is right, and a constant has no place in it."
-    )
+    if torch.allclose(given, (c * value).sum() / (c * c).sum() * new, rtol=1e-6):
+        return "The line does not pass through the origin: a context of zero means nothing special."
+    back = ((c - c.mean()) ** 2).sum() / ((value - value.mean()) ** 2).sum()
+    if torch.allclose(given, value.mean() + (new - c.mean()) / (slope * back), rtol=1e-6):
+        return "You regressed the latent on the value and turned it round; regress the value."
+    return "value = a + b c by least squares on the labelled pairs, then at c_new."
 
 
-def _number(answer: object, right: float, mistakes: dict[str, float]) -> str | None:
-    if close(answer, right):
-        return None
-    for hint, wrong in mistakes.items():
-        if close(answer, wrong):
-            return hint
-    return "Add q / r over both charges, with r from Pythagoras."
+def _hint(given: object, mistakes: dict[str, float], rtol: float = 0.01) -> str | None:
+    return next((hint for hint, wrong in mistakes.items() if close(given, wrong, rtol)), None)

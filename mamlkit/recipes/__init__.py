@@ -11,7 +11,16 @@ from typing import Any
 
 from mamlkit.checkpoints import load_learner
 from mamlkit.errors import MamlkitError
-from mamlkit.recipes import bands, charges, family, finn2017, oscillator, pendulum, predators
+from mamlkit.recipes import (
+    bands,
+    charges,
+    family,
+    finn2017,
+    oscillator,
+    pendulum,
+    pinns,
+    predators,
+)
 from mamlkit.recipes.jobs import SHIPPED_SEEDS
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "finn2017",
     "oscillator",
     "pendulum",
+    "pinns",
     "predators",
     "shipped",
     "shipped_notes",
@@ -35,12 +45,15 @@ RECIPES: dict[str, Callable[[Path], None]] = {
     "family-search": family.search,
     "bands": bands.run,
     "oscillator": oscillator.run,
+    "oscillator-search": oscillator.search,
     "predators": predators.run,
     "predators-search": predators.search,
     "charges": charges.run,
     "charges-search": charges.search,
     "pendulum": pendulum.run,
     "pendulum-search": pendulum.search,
+    "pinns": pinns.run,
+    "pinns-search": pinns.search,
 }
 #: How to build the untrained learner of a shipped file, by the first part of its name.
 BUILDERS: dict[str, Callable[[str, int], Any]] = {
@@ -51,6 +64,7 @@ BUILDERS: dict[str, Callable[[str, int], Any]] = {
     "predators": predators.build,
     "charges": charges.build,
     "pendulum": pendulum.build,
+    "pinns": pinns.build,
 }
 
 

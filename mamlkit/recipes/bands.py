@@ -9,15 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mamlkit.errors import MamlkitError
 from mamlkit.learners import CAVIA
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.uncertainty import BayesianHead, Ensemble
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
+from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened
 from mamlkit.tasks import Family, VapourPressure
-from mamlkit.tasks.base import Physics, count, normal
+from mamlkit.tasks.base import Physics, normal
 from mamlkit.tasks.fluids import Part
 
 _GENTLE: dict[str, Any] = {"outer_lr": 1e-2, "schedule": "cosine", "grad_clip": 1.0}
@@ -65,7 +64,7 @@ def build(name: str, seed: int = 0) -> MetaLearner:
         name: one of ``PROTOCOLS``.
         seed: fixes the random start.
     """
-    _check(name)
+    check("bands", name, PROTOCOLS)
     problem, kind = name.split("-")
     if kind == "ensemble":
 
@@ -85,7 +84,7 @@ def tasks(name: str, part: Part = "train") -> Family:
     """The tasks of a run of this recipe: "train", "validation" or "test"; waves are fresh
     draws in any part.
     """
-    _check(name)
+    check("bands", name, PROTOCOLS)
     problem, kind = name.split("-")
     if problem == "waves":
         return Waves()
@@ -117,14 +116,7 @@ def run(
     for seed in seeds:
         for name in names:
             learner = build(name, seed).double()
-            protocol = dict(PROTOCOLS[name])
-            if iterations is not None:
-                protocol["iterations"] = count("iterations", iterations)
+            protocol = shortened(PROTOCOLS[name], iterations)
             job = Job("bands", f"bands-{name}", name, seed, tasks(name), protocol, compile=False)
             history = job.train(out, learner, progress)
             job.save(out, learner.float(), history)
-
-
-def _check(name: str) -> None:
-    if name not in PROTOCOLS:
-        raise MamlkitError(f"there is no run {name!r} in bands; choose from {list(PROTOCOLS)}.")

@@ -1,8 +1,7 @@
-"""The potential of two charges, by every kind of learner at an equal budget (notebook 10)."""
+"""The potential of two charges, by every kind of learner at an equal budget (notebook 11)."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,17 +9,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mamlkit.checkpoints import atomically
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation import evaluate, tune
+from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, MAML, CoDA, MetaSGD
 from mamlkit.learners.heads import RidgeHead
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.losses import Predict
 from mamlkit.models import MLP
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
+from mamlkit.recipes.jobs import (
+    SHIPPED_SEEDS,
+    Job,
+    check,
+    shortened,
+    tuned,
+    write_table,
+)
 from mamlkit.tasks import Data, PointCharges
-from mamlkit.tasks.base import count
 from mamlkit.tasks.charges import Part
 from mamlkit.yardsticks import Pooled
 
@@ -100,7 +104,7 @@ def build(name: str, seed: int = 0, value: float | None = None) -> MetaLearner:
         seed: fixes the random start.
         value: inner step size or penalty; None takes that of :data:`CHOSEN`.
     """
-    _check(name)
+    check("charges", name, PROTOCOLS)
     value = CHOSEN[name][0] if value is None else value
     how: dict[str, Any] = {"inner_steps": 3, "loss": loss}
     net = Potential(seed).float()
@@ -159,8 +163,8 @@ def run(
             learner = build(name, seed).double()
             job = _job(name, seed, CHOSEN[name][1], iterations)
             history = job.train(out, learner, progress)
-            tuned = _tuned(learner)
-            job.save(out, learner.float(), history, tuned=tuned)
+            found = _tuned(learner)
+            job.save(out, learner.float(), history, tuned=found)
 
 
 def search(
@@ -198,14 +202,11 @@ def search(
                 except MamlkitError:  # a loss that is not finite: this setting does not work
                     error = math.inf
                 table[name].append([value, rate, error if math.isfinite(error) else None])
-        with atomically(out / "charges-search.json") as file:
-            file.write(json.dumps(table).encode())
+        write_table(out / "charges-search.json", table)
 
 
 def _job(name: str, seed: int, rate: float, iterations: int | None) -> Job:
-    protocol = {**PROTOCOLS[name], "outer_lr": rate}
-    if iterations is not None:
-        protocol["iterations"] = count("iterations", iterations)
+    protocol = shortened({**PROTOCOLS[name], "outer_lr": rate}, iterations)
     # At this length recording pays and compiling does not.
     return Job("charges", f"charges-{name}", name, seed, tasks(), protocol, "capture")
 
@@ -219,16 +220,4 @@ def _validation_error(learner: MetaLearner) -> float:
 
 def _tuned(learner: MetaLearner) -> dict[str, Any]:
     """Inner step size and number of steps at test time, chosen on validation tasks."""
-    if not isinstance(learner, MAML):
-        return {}
-    before = learner.inner_lr, learner.inner_steps
-    rates = [f * learner.inner_lr for f in (0.1, 0.3, 1.0, 3.0)]
-    tune(learner, tasks("validation"), 10, inner_lr=rates, max_steps=30)
-    found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
-    learner.inner_lr, learner.inner_steps = before
-    return found
-
-
-def _check(name: str) -> None:
-    if name not in PROTOCOLS:
-        raise MamlkitError(f"there is no run {name!r} in charges; choose from {list(PROTOCOLS)}.")
+    return tuned(learner, tasks("validation"), 10, (0.1, 0.3, 1.0, 3.0), max_steps=30)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mamlkit.checkpoints import atomically
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation import evaluate, tune
+from mamlkit.evaluation import evaluate
 from mamlkit.gradients import Compile
 from mamlkit.learners import ANIL, CAVIA, FOMAML, MAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.heads import RidgeHead
@@ -21,9 +19,15 @@ from mamlkit.learners.reptile import Reptile
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT, SETTINGS
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
+from mamlkit.recipes.jobs import (
+    SHIPPED_SEEDS,
+    Job,
+    shipped_table,
+    shortened,
+    tuned,
+    write_table,
+)
 from mamlkit.tasks import Family, Sinusoid, VapourPressure
-from mamlkit.tasks.base import count
 from mamlkit.yardsticks import Pooled
 
 #: The problems of the recipe ``family``, with their protocols as keywords of
@@ -220,23 +224,19 @@ def search(
                 except MamlkitError:  # a loss that is not finite: this value does not work
                     error = math.inf
                 rows.append([value, error if math.isfinite(error) else None])
-                with atomically(path) as file:
-                    file.write(json.dumps(table).encode())
+                write_table(path, table)
 
 
 def searched() -> dict[str, dict[str, list[list[float | None]]]]:
     """The table of :func:`search` that ships with the package: ``[problem][learner]`` holds pairs
     of a value and the mean error on validation tasks, None where training failed.
     """
-    path = Path(str(resources.files("mamlkit"))) / "weights" / "family-search.json"
-    table: dict[str, dict[str, list[list[float | None]]]] = json.loads(path.read_text())
+    table: dict[str, dict[str, list[list[float | None]]]] = shipped_table("family-search")
     return table
 
 
 def _job(problem: str, name: str, seed: int, iterations: int | None) -> Job:
-    protocol = dict(PROTOCOLS[problem])
-    if iterations is not None:
-        protocol["iterations"] = count("iterations", iterations)
+    protocol = shortened(PROTOCOLS[problem], iterations)
     protocol["iterations"] = max(1, protocol["iterations"] // FEWER.get(name, 1))
     # At this length recording pays and compiling does not.
     how: Compile = False if name in ("imaml", "solved") else "capture"
@@ -262,22 +262,17 @@ def _validation_error(learner: MetaLearner, problem: str) -> float:
 
 def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
     """Inner step size and number of steps at test time, chosen on validation tasks."""
-    if not isinstance(learner, MAML):
-        return {}
-    before = learner.inner_lr, learner.inner_steps
-    patient = learner.step_weights[0] == 1.0 or isinstance(learner, Reptile)
-    tune(
+    pooled = isinstance(learner, MAML) and learner.step_weights[0] == 1.0
+    patient = pooled or isinstance(learner, Reptile)  # trained for no given number of steps
+    return tuned(
         learner,
         tasks(problem, "validation"),
         PROTOCOLS[problem]["shots"],
-        inner_lr=[f * learner.inner_lr for f in (0.1, 0.3, 1.0, 3.0, 10.0)],
+        (0.1, 0.3, 1.0, 3.0, 10.0),
         max_steps=30 if patient else 10,
         n_tasks=200 if problem == "sinusoid" else None,
         loss=None if problem == "sinusoid" else rmse,
     )
-    found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
-    learner.inner_lr, learner.inner_steps = before
-    return found
 
 
 def build(name: str, seed: int = 0) -> MetaLearner:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mamlkit.checkpoints import atomically
-from mamlkit.errors import MamlkitError
-from mamlkit.evaluation import evaluate, tune
+from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML
 from mamlkit.losses import derivatives, trajectories
 from mamlkit.mechanics import ContextNet, Hamiltonian
 from mamlkit.models import MLP
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
+from mamlkit.recipes.jobs import (
+    SHIPPED_SEEDS,
+    Job,
+    check,
+    shortened,
+    tuned,
+    write_table,
+)
 from mamlkit.tasks import Pendulum
-from mamlkit.tasks.base import count
 from mamlkit.yardsticks import Pooled
 
 #: Keywords of :func:`mamlkit.meta_train`, the same for all: rates of change from a simulator, one
@@ -39,7 +42,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "small": {**PROTOCOL, "iterations": 300},
 }
 #: What :func:`search` tries, and the winners on validation tasks. (The step size of pooled training
-#: matters at test time only.)
+#: matters at test time only.) The shipped table ``pendulum-search.json`` was made when the tuning
+#: inside it still judged forecasts of 5 s on 60 tasks; it was shortened since, not repeated.
 STEP_SIZES = (0.03, 0.1, 0.3, 1.0)
 CHOSEN = {
     "separable": 0.3,
@@ -67,7 +71,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MAML:
         seed: fixes the random start.
         inner_lr: None takes that of :data:`CHOSEN`.
     """
-    _check(name)
+    check("pendulum", name, PROTOCOLS)
     alpha = CHOSEN[name] if inner_lr is None else inner_lr
     settings: dict[str, Any] = {"inner_lr": alpha, "inner_steps": 5, "loss": derivatives}
     makers: dict[str, Callable[[], MAML]] = {
@@ -87,7 +91,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MAML:
 
 def tasks(name: str, part: Literal["train", "validation", "test"] = "train") -> Pendulum:
     """The tasks of a run: without noise in training, with 2 % of it in validation and test."""
-    _check(name)
+    check("pendulum", name, PROTOCOLS)
     family = Pendulum(noise=0.0 if part == "train" else 0.02).split(part)
     if name == "small":
         family.amplitude = SMALL
@@ -111,7 +115,7 @@ def run(
     iterations: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Train the learners of :data:`PROTOCOLS`, and save them.
+    """Train the pendulum learners, :data:`PROTOCOLS`, and save them.
 
     After training, the step size and the number of inner steps (at most five; ten for pooled
     training) on *observed* states are chosen on validation lengths, with 2 % noise, by the error of
@@ -132,10 +136,11 @@ def run(
 
 
 def search(out: Path, *, iterations: int = 400, progress: bool = True) -> None:
-    """Search the inner step size of each learner: the table behind :data:`CHOSEN`.
+    """Search the step sizes of the pendulum learners, :data:`CHOSEN`.
 
-    Four step sizes for each, in short runs of one seed, judged by the forecasts on validation
-    lengths. The table goes to ``out/pendulum-search.json``: pairs ``[step size, median error]``.
+    Four step sizes for each learner, in short runs of one seed, judged by the forecasts on
+    validation lengths. The table goes to
+    ``out/pendulum-search.json``: pairs ``[step size, median error]``.
     """
     table: dict[str, list[list[float]]] = {}
     for name in (name for name in PROTOCOLS if name not in ("small", "pooled")):
@@ -146,34 +151,29 @@ def search(out: Path, *, iterations: int = 400, progress: bool = True) -> None:
                 setattr(learner, setting, best)
             curve = _forecast_errors(learner, name)
             table.setdefault(name, []).append([value, float(curve.median[-1])])
-        with atomically(out / "pendulum-search.json") as file:
-            file.write(json.dumps(table).encode())
+        write_table(out / "pendulum-search.json", table)
 
 
 def _job(name: str, seed: int, iterations: int | None) -> Job:
-    _check(name)
-    protocol = dict(PROTOCOLS[name])
-    if iterations is not None:
-        protocol["iterations"] = count("iterations", iterations)
+    check("pendulum", name, PROTOCOLS)
+    protocol = shortened(PROTOCOLS[name], iterations)
     return Job("pendulum", f"pendulum-{name}", name, seed, tasks(name), protocol, "capture")
 
 
 def _tuned(learner: MAML, name: str) -> dict[str, Any]:
     """Step size and number of steps on observed states; the learner is left as it was."""
-    before = learner.inner_lr, learner.inner_steps
     learner.loss = observed
-    tune(
+    found = tuned(
         learner,
         tasks(name, "validation"),
         1,
-        inner_lr=[f * learner.inner_lr for f in FACTORS],
+        FACTORS,
         max_steps=10 if name == "pooled" else 5,
         n_tasks=24,
         queries=1,
         loss=trajectories(10),
     )
-    found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
-    (learner.inner_lr, learner.inner_steps), learner.loss = before, derivatives
+    learner.loss = derivatives
     return found
 
 
@@ -181,8 +181,3 @@ def _forecast_errors(learner: MAML, name: str) -> Any:
     learner.loss = observed
     family = tasks(name, "validation")
     return evaluate(learner, family, 1, n_tasks=60, queries=1, seed=2, loss=trajectories())
-
-
-def _check(name: str) -> None:
-    if name not in PROTOCOLS:
-        raise MamlkitError(f"there is no run {name!r} in pendulum; choose from {list(PROTOCOLS)}.")

@@ -1,23 +1,29 @@
 """Where data comes from: families of tasks, one file each."""
 
 from mamlkit.tasks.base import Data, Family, TaskBatch, normal, uniform
+from mamlkit.tasks.burgers import VISCOSITIES, Burgers, exact_burgers
 from mamlkit.tasks.charges import (
     ForeignSource,
     PointCharges,
     dipole_potential,
     point_potential,
 )
+from mamlkit.tasks.collocation import Collocation
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.pendulum import Pendulum
+from mamlkit.tasks.poisson import Poisson
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 __all__ = [
     "FINN_2017",
     "SURFACE_GRAVITY",
+    "VISCOSITIES",
+    "Burgers",
+    "Collocation",
     "DampedOscillator",
     "Data",
     "Family",
@@ -29,12 +35,14 @@ __all__ = [
     "OhmsLaw",
     "Pendulum",
     "PointCharges",
+    "Poisson",
     "Sinusoid",
     "TaskBatch",
     "Trajectories",
     "TrajectoryFamily",
     "VapourPressure",
     "dipole_potential",
+    "exact_burgers",
     "normal",
     "point_potential",
     "uniform",

@@ -1,0 +1,119 @@
+"""Differential equations as losses: a network is a solution where its residual is zero
+(physics-informed networks; Lagaris et al. 1998; Raissi, Perdikaris and Karniadakis 2019).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import jvp
+
+from mamlkit.errors import MamlkitError
+from mamlkit.losses import Loss, Predict
+from mamlkit.tasks.base import number
+
+#: An operator of an equation: ``(predict, x [n, d_in]) -> [n, d_out]``.
+Operator = Callable[[Predict, Tensor], Tensor]
+
+
+def slope(f: Predict, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
+    """f and its derivative by one column of ``x [n, d_in]``, point by point: ``[n, d_out]`` each.
+
+    Forward mode: one pass for all points. It nests, for second derivatives, and may stand inside
+    ``vmap`` and ``grad``. The outputs of a point must depend on that point alone.
+    """
+    _load_forward_mode()
+    along = torch.zeros_like(x)
+    along[..., column] = 1
+    return cast(tuple[Tensor, Tensor], jvp(f, (x,), (along,)))
+
+
+@cache
+def _load_forward_mode() -> None:
+    """Torch scripts its rules of forward mode at the first use, and says that this is deprecated,
+    which a caller of ours can do nothing about.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is", DeprecationWarning)
+        jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
+
+
+def burgers(predict: Predict, x: Tensor) -> Tensor:
+    """u_t + u u_x - nu u_xx at points (x, t, nu), ``[n, 3] -> [n, 1]``."""
+    u, u_t = slope(predict, x, 1)
+    u_x, u_xx = slope(lambda x: slope(predict, x, 0)[1], x, 0)
+    return u_t + u * u_x - x[:, 2:3] * u_xx
+
+
+def poisson(predict: Predict, x: Tensor) -> Tensor:
+    """-u_xx at points x, ``[n, 1] -> [n, 1]``."""
+    _, u_xx = slope(lambda x: slope(predict, x, 0)[1], x, 0)
+    return -u_xx
+
+
+def residual_loss(operator: Operator, edge_weight: float = 1.0) -> Loss:
+    """A loss for :class:`mamlkit.tasks.Collocation`: the weighted mean of the squared residual,
+    plus ``edge_weight`` times the mean squared error on the edge. It never reads ``y``.
+
+    Args:
+        operator: the left side of the equation, such as :func:`burgers`; the right side is the
+            task's ``source``.
+        edge_weight: 0 leaves the edge out, as for an :class:`Ansatz`, which holds it anyway.
+    """
+    edge_weight = number("edge_weight", edge_weight)
+
+    def loss(predict: Predict, data: Any) -> Tensor:
+        if not hasattr(data, "source"):
+            raise MamlkitError(
+                "residual_loss() needs collocation points (mk.tasks.Collocation), but the data are "
+                f"{type(data).__name__}."
+            )
+        residual = operator(predict, data.x) - data.source
+        equation: Tensor = (data.weight * residual**2).mean()
+        if not edge_weight:
+            return equation
+        edge: Tensor = ((predict(data.edge) - data.edge_y) ** 2).mean()
+        return equation + edge_weight * edge
+
+    loss.__name__ = f"residual_loss({operator.__name__}, edge_weight={edge_weight:g})"
+    return loss
+
+
+def relative_l2(predict: Predict, data: Any) -> Tensor:
+    """``|u - y| / |y|`` over the domain: 1 for a prediction of zero. For reports only."""
+    wrong = (data.weight * (predict(data.x) - data.y) ** 2).sum()
+    error: Tensor = wrong / (data.weight * data.y**2).sum()
+    return error.sqrt()
+
+
+class Ansatz(nn.Module):
+    """A network that holds the edge whatever its weights: u(x) = fixed(x) + factor(x) * model(x)
+    (Lagaris, Likas and Fotiadis 1998, IEEE Trans. Neural Networks 9, 987, eq. 11).
+
+    Args:
+        model: the network, ``[.., k] -> [.., d_out]``.
+        fixed: takes the prescribed values on the edge, ``[.., d_in] -> [.., d_out]``.
+        factor: zero on the edge and only there.
+        inputs: what the network is shown of a point, ``[.., d_in] -> [.., k]``; all, if None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        fixed: Callable[[Tensor], Tensor],
+        factor: Callable[[Tensor], Tensor],
+        inputs: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.fixed, self.factor, self.inputs = model, fixed, factor, inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[.., d_in] -> [.., d_out]``."""
+        shown = x if self.inputs is None else self.inputs(x)
+        y: Tensor = self.fixed(x) + self.factor(x) * self.model(shown)
+        return y
