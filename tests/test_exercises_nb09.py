@@ -67,6 +67,21 @@ def test_half_the_step(capsys: pytest.CaptureFixture[str], answer: float, hint: 
     assert hint in verdict(capsys, "09.3", answer)
 
 
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (4, "09.4: correct"),
+        (2, "its square, a quarter"),
+        (0.25, "so the step must grow"),
+        (0.5, "and the loss is a square"),
+        (16, "Squared once too often"),
+        (7, "about h e"),
+    ],
+)
+def test_the_step_for_states(capsys: pytest.CaptureFixture[str], answer: float, hint: str) -> None:
+    assert hint in verdict(capsys, "09.4", answer)
+
+
 def test_the_widget_draws_what_it_says() -> None:
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     source = next(s for c in cells if (s := "".join(c["source"])).startswith("def draw("))

@@ -14,26 +14,32 @@ from mamlkit.recipes import predators
 
 # Mean squared error of forecasts on the adaptation environments, from one trajectory: (low, high).
 EXPECTED = {
-    "pooled": (1e-2, 2e-1),
-    "maml": (2e-3, 2e-2),
-    "anil": (2e-3, 3e-2),
-    "cavia": (2e-3, 5e-2),
-    "coda": (2e-4, 2.5e-3),
+    "pooled": (1e-2, 1e-1),
+    "maml": (2e-4, 1e-3),
+    "anil": (1e-3, 5e-3),
+    "cavia": (1e-4, 8e-4),
+    "coda": (1e-5, 1e-4),
 }
 
 
-def error(learner: MAML, noise: float = 0.0) -> float:
-    batch = predators.tasks("test", noise).sample(
-        40, 1, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+@torch.no_grad()
+def error(learner: MAML) -> float:
+    batch = predators.tasks("test").sample(
+        40, 1, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float32
     )
-    return float(learner.episodes(batch, loss=predators.FORECAST).query[:, -1].mean())
+
+    def one(support: object, query: object) -> torch.Tensor:  # judged after the last step alone
+        path, _ = learner.inner_path(support, learner.inner_steps)
+        return predators.FORECAST(learner.predictor(path[-1]), query)
+
+    return float(torch.func.vmap(one)(batch.support, batch.query).mean())
 
 
 @pytest.mark.parametrize("name", predators.PROTOCOLS)
 def test_the_learners_forecast_as_the_notebook_says(name: str) -> None:
     low, high = EXPECTED[name]
     for seed in recipes.SHIPPED_SEEDS:
-        assert low < error(recipes.shipped(f"predators-{name}", seed).double()) < high
+        assert low < error(recipes.shipped(f"predators-{name}", seed)) < high
 
 
 @pytest.mark.parametrize("name", predators.PROTOCOLS)
@@ -43,7 +49,7 @@ def test_notes_and_size(name: str) -> None:
         notes = recipes.shipped_notes(f"predators-{name}", seed)
         assert (notes["recipe"], notes["variant"], notes["seed"]) == ("predators", name, seed)
         assert notes["settings"] == predators.PROTOCOLS[name]
-        assert notes["outer_loss"][-1] < notes["outer_loss"][0] / 2
+        assert notes["outer_loss"][-1] < 0.7 * notes["outer_loss"][0]
         assert set(notes["tuned"]) == {"inner_lr", "inner_steps"}
         assert (folder / f"predators-{name}-{seed}.pt").stat().st_size < 50_000
 
@@ -62,8 +68,9 @@ def test_the_winners_are_those_of_the_search() -> None:
 
     folder = Path(recipes.__file__).parents[1] / "weights"
     table = json.loads((folder / "predators-search.json").read_text())
-    assert {name: tuple(v for v, _ in rows) for name, rows in table.items()} == predators.STEP_SIZES
+    assert set(table) == set(predators.PROTOCOLS) - {"pooled"}
     for name, rows in table.items():
+        assert tuple(value for value, _ in rows) == predators.STEP_SIZES
         best = min((error, value) for value, error in rows if error is not None)[1]
         assert best == predators.CHOSEN[name]
 
@@ -74,6 +81,8 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
     notes = mk.load_learner(again, tmp_path / "predators-pooled-7.pt")
     assert len(notes["outer_loss"]) == notes["settings"]["iterations"] == 2
     straight = predators.build("pooled", 7)
+    assert straight.loss is again.loss is predators.ONE_STEP
+    straight.loss = mk.losses.derivatives  # what training descends
     protocol = {**predators.PROTOCOLS["pooled"], "iterations": 2}
     mk.meta_train(
         straight, predators.tasks(), **protocol, seed=7, compile="capture", progress=False

@@ -1,4 +1,4 @@
-"""Checkers of notebook 09: the point of rest, the conserved quantity, the order of a solver."""
+"""Checkers of notebook 09: the point of rest, what is conserved, the order of a solver, a step."""
 
 from __future__ import annotations
 
@@ -64,3 +64,21 @@ def exercise_3(answer: object) -> str | None:
         if close(answer, wrong, 0.01):
             return hint
     return "The error goes with the fourth power of the step; the MSE with the square of that."
+
+
+def exercise_4(answer: object) -> str | None:
+    """By which factor the inner step must grow when rates give way to states 0.5 later."""
+    if close(answer, 4.0):
+        return None
+    mistakes = {
+        "The error of the state is half that of the rate; the loss, its square, a quarter.": 2.0,
+        "The wrong way round: a loss of a quarter has flatter slopes, so the step must grow.": 0.25,
+        "The wrong way round, and the loss is a square: the step must grow.": 0.5,
+        "Squared once too often: slopes shrink as the loss does, by (1/2)^2.": 16.0,
+    }
+    for hint, wrong in mistakes.items():
+        if close(answer, wrong):
+            return hint
+    return (
+        "A rate that is wrong by e moves the state by about h e in a time h; the loss squares it."
+    )
