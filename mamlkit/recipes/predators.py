@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mamlkit.checkpoints import atomically
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation import evaluate, tune
+from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML, CoDA
 from mamlkit.losses import derivatives, trajectories
 from mamlkit.population import PerCapita
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
-from mamlkit.tasks.base import count
+from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened, tuned, write_table
 from mamlkit.tasks.lotka_volterra import LotkaVolterra, Part
 from mamlkit.training import History
 from mamlkit.yardsticks import Pooled
@@ -61,7 +58,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MAML:
         seed: fixes the random start.
         inner_lr: None takes that of :data:`CHOSEN`.
     """
-    _check(name)
+    check("predators", name, PROTOCOLS)
     lr = CHOSEN[name] if inner_lr is None else inner_lr
 
     def net(context: int = 0) -> PerCapita:
@@ -135,16 +132,12 @@ def search(out: Path, *, iterations: int | None = None, progress: bool = True) -
                 pass
             row = [value, error if math.isfinite(error) else None]
             table.setdefault(name, []).append(row)
-            with atomically(out / "predators-search.json") as file:
-                file.write(json.dumps(table).encode())
+            write_table(out / "predators-search.json", table)
 
 
 def _job(name: str, seed: int, iterations: int | None) -> Job:
-    protocol = dict(PROTOCOLS[name])
-    if iterations is not None:
-        protocol["iterations"] = count("iterations", iterations)
-    stem = f"predators-{name}"
-    return Job("predators", stem, name, seed, tasks(), protocol, compile="capture")
+    protocol = shortened(PROTOCOLS[name], iterations)
+    return Job("predators", f"predators-{name}", name, seed, tasks(), protocol, "capture")
 
 
 def _train(job: Job, learner: MAML, out: Path | None, progress: bool) -> History:
@@ -157,21 +150,12 @@ def _train(job: Job, learner: MAML, out: Path | None, progress: bool) -> History
 
 def _tuned(learner: MAML, name: str, max_steps: int = 100) -> dict[str, Any]:
     """Step size and number of inner steps at test time, chosen on validation environments."""
-    before = learner.inner_lr, learner.inner_steps
-    rates = STEP_SIZES if name == "pooled" else [f * learner.inner_lr for f in FACTORS]
-    settings: dict[str, Any] = {"n_tasks": 40, "queries": 4, "loss": FORECAST}
-    tune(learner, tasks("validation"), 1, inner_lr=rates, max_steps=max_steps, **settings)
-    found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
-    learner.inner_lr, learner.inner_steps = before
-    return found
+    factors = [s / learner.inner_lr for s in STEP_SIZES] if name == "pooled" else FACTORS
+    settings: dict[str, Any] = {"max_steps": max_steps, "n_tasks": 40, "queries": 4}
+    return tuned(learner, tasks("validation"), 1, factors, loss=FORECAST, **settings)
 
 
 def _validation_error(learner: MAML) -> float:
     family = tasks("validation")
     curve = evaluate(learner, family, 1, n_tasks=40, queries=4, seed=2, loss=FORECAST)
     return float(curve.mean[-1])
-
-
-def _check(name: str) -> None:
-    if name not in PROTOCOLS:
-        raise MamlkitError(f"there is no run {name!r} in predators; choose from {list(PROTOCOLS)}.")
