@@ -35,7 +35,8 @@ def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
     Example::
 
         t = torch.linspace(0, 10, 101, dtype=torch.float64)
-        q, p = rk4(lambda t, y: torch.stack([y[1], -y[0]]), torch.tensor([1.0, 0.0]).double(), t).T
+        start = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        q, p = mk.dynamics.rk4(lambda t, y: torch.stack([y[1], -y[0]]), start, t).T
     """
     if not isinstance(substeps, int) or substeps < 1:
         raise MamlkitError(

@@ -68,7 +68,7 @@ class Hamiltonian(nn.Module):
 
     Example::
 
-        model = mk.models.Hamiltonian(1, separable=True)
+        model = mk.mechanics.Hamiltonian(1, separable=True)
         learner = mk.CAVIA(model, inner_lr=0.1, inner_steps=5, loss=mk.losses.derivatives)
     """
 

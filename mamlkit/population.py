@@ -16,7 +16,7 @@ class PerCapita(MLP):
 
     Example::
 
-        model = PerCapita(2, 2, hidden=(16, 16), x_range=(0, 3), context=2)
+        model = mk.population.PerCapita(2, 2, hidden=(16, 16), x_range=(0, 3), context=2)
         model(torch.tensor([[0.0, 1.5]]))  # no prey: none are born, [[0, ..]]
     """
 

@@ -54,10 +54,14 @@ def panel(draw: Callable[..., tuple[Figure, str]], **controls: Any) -> Any:
 
     Example::
 
+        import ipywidgets
+        import matplotlib.pyplot as plt
+
+
         def draw(k):
             fig, ax = plt.subplots()
-            ax.plot(x, k * x)
-            return fig, f"F = {k:g} x"
+            ax.plot([0, 0.1], [0, 0.1 * k])
+            return fig, f"F = {k:g} N/m times x"
 
 
         mk.widgets.panel(draw, k=ipywidgets.FloatSlider(30.0, min=10, max=50, description="k, N/m"))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
+import matplotlib as mpl
+import pytest
 import torch
 
 import mamlkit as mk
 from mamlkit.cli import build_parser
+
+mpl.use("Agg")
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,6 +63,20 @@ def test_the_page_on_growing_runs_and_its_memory_is_as_printed(capsys):
     assert [size for size, _ in printed] == ["256", "64", "16"]
     for size, megabytes in printed:  # other versions of torch keep a little more or less
         assert abs(float(megabytes) / float(told[size]) - 1) < 0.2
+
+
+def examples():
+    for file in sorted(Path(mk.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                text = ast.get_docstring(node) or ""
+                if "Example::" in text:
+                    yield pytest.param(text.split("Example::")[1], id=f"{file.stem}.{node.name}")
+
+
+@pytest.mark.parametrize("code", list(examples()))
+def test_examples_in_docstrings_run(code):
+    exec(textwrap.dedent(code), {"mk": mk, "torch": torch})
 
 
 def test_the_two_set_up_commands_are_there_to_the_letter():
