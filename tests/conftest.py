@@ -19,6 +19,11 @@ settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest module first: it runs on one core, and the others must not wait for it."""
+    items.sort(key=lambda item: not any(item.iter_markers("browser")))  # which keeps the order
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
