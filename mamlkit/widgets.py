@@ -355,7 +355,8 @@ def _boxed(controls: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     for control in controls.values():
         control.style = {"description_width": "8.5em"}
         control.layout.width = "26em"
-    picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+    layout = {"max_width": "100%", "align_self": "flex-start"}  # else the box stretches it
+    picture = ipywidgets.Image(format="png", layout=layout)
     text = ipywidgets.HTML()
     return picture, text, ipywidgets.VBox([ipywidgets.VBox([*controls.values()]), picture, text])
 
