@@ -16,10 +16,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from mamlkit.checkpoints import check_learner
+from mamlkit.checks import count, fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import adapt_one
 from mamlkit.gradients import meta_gradients
-from mamlkit.tasks.base import Family, TaskBatch, convert, count, fresh_generator
+from mamlkit.tasks.base import Family, TaskBatch, convert
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import adapt_one, half_width, new_tasks
 from mamlkit.learners.uncertainty import Belief, Gaussian
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, Family, TaskBatch, convert, number
+from mamlkit.tasks.base import (
+    Data,
+    Family,
+    TaskBatch,
+    convert,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

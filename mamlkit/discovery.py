@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import count, number
 
 
 class Readout(NamedTuple):

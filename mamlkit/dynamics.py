@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 
 # The right side of dy/dt = f(t, y): t is a scalar, or shaped to broadcast with y ``[.., d]``.
@@ -38,10 +39,7 @@ def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
         start = torch.tensor([1.0, 0.0], dtype=torch.float64)
         q, p = mk.dynamics.rk4(lambda t, y: torch.stack([y[1], -y[0]]), start, t).T
     """
-    if not isinstance(substeps, int) or substeps < 1:
-        raise MamlkitError(
-            f"substeps must be a whole number of at least 1, but {substeps!r} was given."
-        )
+    substeps = count("substeps", substeps)
     if t.ndim == 0 or len(t) < 2:
         raise MamlkitError(
             f"t has shape {list(t.shape)}; a solution needs at least two times, [T]."

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from mamlkit.checks import count, fresh_generator, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes, Weights
 from mamlkit.learners.maml import MAML
@@ -21,9 +22,6 @@ from mamlkit.tasks.base import (
     Physics,
     TaskBatch,
     convert,
-    count,
-    fresh_generator,
-    number,
 )
 from mamlkit.training import draw_tasks
 

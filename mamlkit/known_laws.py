@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted, as_data, as_numbers
 from mamlkit.losses import Predict
 from mamlkit.simulators import Simulator
-from mamlkit.tasks.base import Physics, count
+from mamlkit.tasks.base import Physics
 
 
 class CurveFit:

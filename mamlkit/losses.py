@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mamlkit.checks import count
 from mamlkit.dynamics import rk4
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Data, count
+from mamlkit.tasks.base import Data
 
 Predict = Callable[[Tensor], Tensor]
 Loss = Callable[[Predict, Any], Tensor]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad
 
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.models import MLP, _zero_context
-from mamlkit.tasks.base import count
 
 Enter = Literal["concatenate", "affine"]
 

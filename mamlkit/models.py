@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mamlkit.checks import count, fresh_generator, interval
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import count, fresh_generator, interval
 
 Feed = Literal["concatenate", "modulate"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

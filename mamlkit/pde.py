@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
+from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.losses import Loss, Predict
-from mamlkit.tasks.base import number
 
 #: An operator of an equation: ``(predict, x [n, d_in]) -> [n, d_out]``.
 Operator = Callable[[Predict, Tensor], Tensor]

@@ -19,10 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from mamlkit.checks import count, fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import Curve, adapt_one
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Family, TaskBatch, count, fresh_generator
+from mamlkit.tasks.base import Family, TaskBatch
 from mamlkit.training import History
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.gradients import replayed, simplify
 from mamlkit.learners.base import Weights
 from mamlkit.losses import Loss
 from mamlkit.pde import relative_l2
-from mamlkit.tasks.base import count, number
 
 Method = Literal["adam", "lbfgs"]
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from mamlkit.checks import interval
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import interval
 
 #: ``(x [n, d_in], parameters by name) -> y [n, d_out]``; each parameter is a scalar tensor.
 Law = Callable[[Tensor, dict[str, Tensor]], Tensor]

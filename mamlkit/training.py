@@ -23,10 +23,11 @@ from mamlkit.checkpoints import (
     read_checkpoint,
     write_atomically,
 )
+from mamlkit.checks import count, fresh_generator, number
 from mamlkit.distributed import Ranks, join
 from mamlkit.errors import MamlkitError
 from mamlkit.gradients import Compile, meta_gradients
-from mamlkit.tasks.base import Family, TaskBatch, count, fresh_generator, number
+from mamlkit.tasks.base import Family, TaskBatch
 
 Schedule = Literal["constant", "cosine"]
 

@@ -21,6 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mamlkit.checks import count, fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import adapt_one
 from mamlkit.plots import (
@@ -33,7 +34,7 @@ from mamlkit.plots import (
     task_name,
     tasks_to_draw,
 )
-from mamlkit.tasks.base import Data, Family, TaskBatch, count, fresh_generator
+from mamlkit.tasks.base import Data, Family, TaskBatch
 
 Range = tuple[float, float, float]  # least, median, largest
 

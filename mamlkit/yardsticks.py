@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from mamlkit.checks import as_points, count, fresh_generator, number
 from mamlkit.errors import MamlkitError
 from mamlkit.known_laws import (
     BurgersDifferences,
@@ -24,11 +25,17 @@ from mamlkit.known_laws import (
     LineThroughCriticalPoint,
     LotkaVolterraFit,
 )
-from mamlkit.learners.base import Weights, as_data, as_numbers, as_points, check_model, run_model
+from mamlkit.learners.base import (
+    Weights,
+    as_data,
+    as_numbers,
+    check_model,
+    run_model,
+)
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.uncertainty import Belief, Gaussian
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import Family, Physics, count, fresh_generator, number
+from mamlkit.tasks.base import Family, Physics
 
 __all__ = [
     "Bayes",

@@ -17,9 +17,9 @@ from test_maml import (
 from torch import Tensor, nn
 
 import mamlkit as mk
+from mamlkit.checks import fresh_generator
 from mamlkit.gradients import meta_gradients
 from mamlkit.learners import momentum
-from mamlkit.tasks.base import fresh_generator
 from mamlkit.training import draw_tasks
 
 F64 = torch.float64

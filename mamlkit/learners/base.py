@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mamlkit.checks import as_points, as_tensor, count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, TaskBatch, count, number
+from mamlkit.tasks.base import Data, TaskBatch
 
 Weights = dict[str, Tensor]
 
@@ -50,39 +51,6 @@ class Adapted:
     def __call__(self, x: Tensor) -> Tensor:
         """Predict: ``[m, d_in] -> [m, d_out]``."""
         return run(self._predict, as_points("x", x, self.weights), self._model)
-
-
-def as_tensor(name: str, value: Any, like: Weights | None = None) -> Tensor:
-    """Check that ``value`` is a finite tensor; bring it to the type and device of ``like``."""
-    if not isinstance(value, Tensor):
-        raise MamlkitError(
-            f"{name} must be a torch.Tensor, but {type(value).__name__} was given; "
-            f"use torch.as_tensor({name})."
-        )
-    if not torch.isfinite(value).all():
-        bad = int((~torch.isfinite(value)).sum())
-        raise MamlkitError(
-            f"{name} holds {bad} value(s) that are not finite (nan or inf); remove those points."
-        )
-    if like is None:
-        return value
-    first = next(iter(like.values()))
-    return value.to(first.device, first.dtype if value.is_floating_point() else None)
-
-
-def as_points(name: str, value: Any, like: Weights | None = None) -> Tensor:
-    """As :func:`as_tensor`, for points of one task: rows ``[n, d]``, or labels ``[n]``."""
-    points = as_tensor(name, value, like)
-    if points.ndim == 0 or (points.ndim < 2 and points.is_floating_point()):
-        raise MamlkitError(
-            f"{name} has shape {list(points.shape)}, but points are rows: [n, d]. "
-            f"For one number a point use {name}.reshape(-1, 1)."
-        )
-    if len(points) == 0:
-        raise MamlkitError(
-            f"{name} holds no points, shape {list(points.shape)}; give at least one."
-        )
-    return points
 
 
 def as_numbers(x: Any, y: Tensor | None) -> Data:

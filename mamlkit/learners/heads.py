@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.learners.meta import MetaLearner, check_pairs
 from mamlkit.learners.solvers import HINGE, LOGISTIC, newton, ridge
 from mamlkit.losses import Loss, Predict, cross_entropy, mse
-from mamlkit.tasks.base import count, number
 
 Head = Literal["ridge", "logistic", "hinge"]
 

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
+from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes, Weights, check_penalty, select
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.solvers import conjugate_gradients, lbfgs
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import TaskBatch, count, number
+from mamlkit.tasks.base import TaskBatch
 
 
 class ImplicitMAML(MetaLearner):

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights, check_penalty, check_settings, select
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.rules import Rule, chain, check_rule, plain, pull
 from mamlkit.learners.steps import LearnedLR, descend, initial_rates
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import TaskBatch, count, number
+from mamlkit.tasks.base import TaskBatch
 
 
 def inner_loop(

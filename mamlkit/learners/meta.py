@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import (
     Adapted,
@@ -21,7 +22,7 @@ from mamlkit.learners.base import (
     run_model,
 )
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import TaskBatch, count
+from mamlkit.tasks.base import TaskBatch
 
 
 class MetaLearner(nn.Module):

@@ -8,13 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted, Weights
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.uncertainty import Ensemble
 from mamlkit.losses import Loss, Predict
-from mamlkit.tasks.base import TaskBatch, count, number
+from mamlkit.tasks.base import TaskBatch
 
 
 class Multistart(Ensemble):

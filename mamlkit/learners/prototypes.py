@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.learners.heads import ClosedForm, check_labels, one_hot
 from mamlkit.losses import Loss, Predict, cross_entropy
-from mamlkit.tasks.base import count
 
 
 class Prototypes(ClosedForm):

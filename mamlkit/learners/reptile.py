@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.rules import Rule, plain
 from mamlkit.losses import Loss, mse
-from mamlkit.tasks.base import TaskBatch, number
+from mamlkit.tasks.base import TaskBatch
 
 
 class Reptile(MAML):

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
-from mamlkit.tasks.base import number
 
 
 class Rule(NamedTuple):

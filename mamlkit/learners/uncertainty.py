@@ -13,17 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from mamlkit.checks import as_points, count, number
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import (
-    Adapted,
-    Weights,
-    as_points,
-    run,
-)
+from mamlkit.learners.base import Adapted, Weights, run
 from mamlkit.learners.implicit import ImplicitMAML
 from mamlkit.learners.meta import MetaLearner, check_pairs
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, TaskBatch, count, number
+from mamlkit.tasks.base import Data, TaskBatch
 
 
 class Gaussian(NamedTuple):

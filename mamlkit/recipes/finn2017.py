@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.learners import ANIL, FOMAML, MAML, MetaSGD
 from mamlkit.models import MLP
 from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job
 from mamlkit.tasks import Sinusoid
-from mamlkit.tasks.base import count
 from mamlkit.tasks.sinusoid import FINN_2017
 from mamlkit.yardsticks import Pooled
 

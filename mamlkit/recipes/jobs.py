@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mamlkit.checkpoints import atomically, save_learner
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import tune
 from mamlkit.gradients import Compile
 from mamlkit.learners import MAML
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.tasks import Family
-from mamlkit.tasks.base import count
 from mamlkit.training import History, meta_train
 
 SHIPPED_SEEDS = (0, 1, 2, 3, 4)

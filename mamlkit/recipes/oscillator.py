@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mamlkit.checks import count, fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import evaluate
 from mamlkit.learners import MAML, MetaLearner, Multistart, adam
@@ -26,7 +27,7 @@ from mamlkit.recipes.jobs import (
 )
 from mamlkit.simulators import Simulator
 from mamlkit.tasks import DampedOscillator
-from mamlkit.tasks.base import Data, count, fresh_generator
+from mamlkit.tasks.base import Data
 
 STEPS = 20
 

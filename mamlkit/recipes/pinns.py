@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mamlkit.checks import fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.learners import FOMAML, Reptile, adam
 from mamlkit.learners.meta import MetaLearner
@@ -26,7 +27,6 @@ from mamlkit.recipes.jobs import (
 )
 from mamlkit.refine import Method, refine, steps_to
 from mamlkit.tasks import Burgers
-from mamlkit.tasks.base import fresh_generator
 from mamlkit.tasks.burgers import Part
 from mamlkit.yardsticks import Pooled
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mamlkit.checks import check_generator, count, interval, number
 from mamlkit.errors import MamlkitError
 
 Physics = dict[str, Tensor]
@@ -36,18 +35,6 @@ class TaskBatch(NamedTuple):
     support: Any
     query: Any
     physics: Physics
-
-
-def fresh_generator(seed: int | None = None) -> torch.Generator:
-    """A CPU generator, seeded with ``seed``, or unpredictably when ``seed`` is None."""
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        if count("seed", seed, least=0) >= 2**63:
-            raise MamlkitError(f"seed must be below 2**63, but {seed} was given.")
-        generator.manual_seed(int(seed))
-    return generator
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -240,51 +227,6 @@ class Family:
         if not number("noise", self.noise):
             return y
         return y + self.noise * torch.randn(y.shape, generator=generator, dtype=y.dtype)
-
-
-def count(name: str, value: Any, least: int = 1) -> int:
-    """Check that ``value`` is a whole number of at least ``least``, and return it."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise MamlkitError(
-            f"{name} must be a whole number of at least {least}, but {value!r} was given."
-        )
-    return int(value)
-
-
-def number(name: str, value: Any, *, positive: bool = False) -> float:
-    """Check that ``value`` is a finite number >= 0, or > 0 if ``positive``, and return it."""
-    good = isinstance(value, Real) and not isinstance(value, bool)
-    if not (good and 0 <= value < math.inf) or (positive and value == 0):
-        bound = "> 0" if positive else ">= 0"
-        raise MamlkitError(f"{name} must be a finite number {bound}, but {value!r} was given.")
-    return float(value)
-
-
-def interval(name: str, value: Any) -> tuple[float, float]:
-    """Check that ``value`` is ``(low, high)``, finite and with low < high, and return it."""
-    try:
-        low, high = (float(v) for v in value)
-    except (TypeError, ValueError):
-        low, high = math.nan, math.nan
-    if not -math.inf < low < high < math.inf:
-        raise MamlkitError(
-            f"{name} must be (low, high), two finite numbers with low < high, but {value!r} was "
-            "given."
-        )
-    return low, high
-
-
-def check_generator(generator: torch.Generator | None) -> torch.Generator:
-    """Check that ``generator`` is a CPU generator; make a fresh one when it is None."""
-    if generator is None:
-        return fresh_generator()
-    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
-        given = getattr(generator, "device", type(generator).__name__)
-        raise MamlkitError(
-            f"generator must be a torch.Generator on the CPU, but {given} was given; "
-            "use torch.Generator().manual_seed(0). Tasks are drawn on the CPU and then moved."
-        )
-    return generator
 
 
 def convert(

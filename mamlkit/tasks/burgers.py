@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mamlkit.checks import check_generator, count, interval
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import (
     Family,
     Physics,
     TaskBatch,
-    check_generator,
     convert,
-    count,
-    interval,
 )
 from mamlkit.tasks.collocation import Collocation
 

@@ -11,18 +11,20 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from mamlkit.checks import (
+    check_generator,
+    count,
+    fresh_generator,
+    interval,
+    number,
+)
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import (
     Data,
     Family,
     Physics,
     TaskBatch,
-    check_generator,
     convert,
-    count,
-    fresh_generator,
-    interval,
-    number,
     uniform,
 )
 

@@ -13,16 +13,14 @@ from typing import Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from mamlkit.checks import check_generator, count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import (
     Data,
     Family,
     Physics,
     TaskBatch,
-    check_generator,
     convert,
-    count,
-    number,
 )
 
 Part = Literal["train", "validation", "test"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mamlkit.tasks.base import Family, Physics, interval, normal, number
+from mamlkit.checks import interval, number
+from mamlkit.tasks.base import Family, Physics, normal
 
 
 class LinearLaw(Family):

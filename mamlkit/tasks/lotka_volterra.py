@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mamlkit.checks import (
+    check_generator,
+    count,
+    fresh_generator,
+    number,
+)
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import (
     Physics,
     TaskBatch,
-    check_generator,
     convert,
-    count,
-    fresh_generator,
-    number,
     uniform,
 )
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily

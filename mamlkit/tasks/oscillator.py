@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from mamlkit.tasks.base import Family, Physics, interval, number, uniform
+from mamlkit.checks import interval, number
+from mamlkit.tasks.base import Family, Physics, uniform
 
 
 class DampedOscillator(Family):

@@ -9,8 +9,9 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from mamlkit.checks import interval, number
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Physics, TaskBatch, interval, number
+from mamlkit.tasks.base import Physics, TaskBatch
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 GRAVITY = 9.81  # m/s^2

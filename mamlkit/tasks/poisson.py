@@ -7,14 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from mamlkit.checks import check_generator, count, number
 from mamlkit.tasks.base import (
     Family,
     Physics,
     TaskBatch,
-    check_generator,
     convert,
-    count,
-    number,
 )
 from mamlkit.tasks.collocation import Collocation
 

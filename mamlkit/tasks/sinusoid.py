@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamlkit.tasks.base import Family, Physics, interval, number, uniform
+from mamlkit.checks import interval, number
+from mamlkit.tasks.base import Family, Physics, uniform
 
 #: The training protocol of Finn et al. 2017 (section 5.1 and the authors' code), as keywords of
 #: :func:`mamlkit.meta_train`. The learner: ``MLP(1, 1, hidden=(40, 40), activation="relu")``,

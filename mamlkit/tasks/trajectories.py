@@ -7,9 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mamlkit.checks import check_generator, count
 from mamlkit.dynamics import rk4
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Family, Physics, TaskBatch, check_generator, convert, count
+from mamlkit.tasks.base import (
+    Family,
+    Physics,
+    TaskBatch,
+    convert,
+)
 
 
 class Trajectories(NamedTuple):

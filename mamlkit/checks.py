@@ -1,0 +1,104 @@
+"""Checks of plain values: whole and real numbers, intervals, generators, points. Each returns the
+value in the form that the rest works with, or says what was given and what is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mamlkit.errors import MamlkitError
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """Check that ``value`` is a whole number of at least ``least``, and return it."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise MamlkitError(
+            f"{name} must be a whole number of at least {least}, but {value!r} was given."
+        )
+    return int(value)
+
+
+def number(name: str, value: Any, *, positive: bool = False) -> float:
+    """Check that ``value`` is a finite number >= 0, or > 0 if ``positive``, and return it."""
+    good = isinstance(value, Real) and not isinstance(value, bool)
+    if not (good and 0 <= value < math.inf) or (positive and value == 0):
+        bound = "> 0" if positive else ">= 0"
+        raise MamlkitError(f"{name} must be a finite number {bound}, but {value!r} was given.")
+    return float(value)
+
+
+def interval(name: str, value: Any) -> tuple[float, float]:
+    """Check that ``value`` is ``(low, high)``, finite and with low < high, and return it."""
+    try:
+        low, high = (float(v) for v in value)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not -math.inf < low < high < math.inf:
+        raise MamlkitError(
+            f"{name} must be (low, high), two finite numbers with low < high, but {value!r} was "
+            "given."
+        )
+    return low, high
+
+
+def fresh_generator(seed: int | None = None) -> torch.Generator:
+    """A CPU generator, seeded with ``seed``, or unpredictably when ``seed`` is None."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        if count("seed", seed, least=0) >= 2**63:
+            raise MamlkitError(f"seed must be below 2**63, but {seed} was given.")
+        generator.manual_seed(int(seed))
+    return generator
+
+
+def check_generator(generator: torch.Generator | None) -> torch.Generator:
+    """Check that ``generator`` is a CPU generator; make a fresh one when it is None."""
+    if generator is None:
+        return fresh_generator()
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        given = getattr(generator, "device", type(generator).__name__)
+        raise MamlkitError(
+            f"generator must be a torch.Generator on the CPU, but {given} was given; "
+            "use torch.Generator().manual_seed(0). Tasks are drawn on the CPU and then moved."
+        )
+    return generator
+
+
+def as_tensor(name: str, value: Any, like: dict[str, Tensor] | None = None) -> Tensor:
+    """Check that ``value`` is a finite tensor; bring it to the type and device of ``like``."""
+    if not isinstance(value, Tensor):
+        raise MamlkitError(
+            f"{name} must be a torch.Tensor, but {type(value).__name__} was given; "
+            f"use torch.as_tensor({name})."
+        )
+    if not torch.isfinite(value).all():
+        bad = int((~torch.isfinite(value)).sum())
+        raise MamlkitError(
+            f"{name} holds {bad} value(s) that are not finite (nan or inf); remove those points."
+        )
+    if like is None:
+        return value
+    first = next(iter(like.values()))
+    return value.to(first.device, first.dtype if value.is_floating_point() else None)
+
+
+def as_points(name: str, value: Any, like: dict[str, Tensor] | None = None) -> Tensor:
+    """As :func:`as_tensor`, for points of one task: rows ``[n, d]``, or labels ``[n]``."""
+    points = as_tensor(name, value, like)
+    if points.ndim == 0 or (points.ndim < 2 and points.is_floating_point()):
+        raise MamlkitError(
+            f"{name} has shape {list(points.shape)}, but points are rows: [n, d]. "
+            f"For one number a point use {name}.reshape(-1, 1)."
+        )
+    if len(points) == 0:
+        raise MamlkitError(
+            f"{name} holds no points, shape {list(points.shape)}; give at least one."
+        )
+    return points
