@@ -25,15 +25,10 @@ from mamlkit.known_laws import (
     LineThroughCriticalPoint,
     LotkaVolterraFit,
 )
-from mamlkit.learners.base import (
-    Weights,
-    as_data,
-    as_numbers,
-    check_model,
-    run_model,
-)
+from mamlkit.learners.base import Weights, run_model
+from mamlkit.learners.beliefs import Belief, Gaussian
+from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
-from mamlkit.learners.uncertainty import Belief, Gaussian
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.tasks.base import Family, Physics
 
@@ -108,6 +103,7 @@ class FromScratch:
         """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple."""
         data = as_data(x, y, dict(self.model.named_parameters()))
         if hasattr(data, "x"):
+            check_size(self.model, data.x)
             run_model(self.model, {}, data.x)
         stacked = self.adapt_tasks(type(data)(*(leaf[None] for leaf in data)))
         weights = {name: w[0] for name, w in stacked.items()}
