@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import adapt_one, half_width, new_tasks
-from mamlkit.learners.uncertainty import Belief, Gaussian
+from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.losses import Predict
 from mamlkit.tasks.base import (
     Data,

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Adapted, as_data, as_numbers
+from mamlkit.learners.base import Adapted
+from mamlkit.learners.checking import as_data, as_numbers
 from mamlkit.losses import Predict
 from mamlkit.simulators import Simulator
 from mamlkit.tasks.base import Physics

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from mamlkit.checks import count, fresh_generator, interval
 from mamlkit.errors import MamlkitError
 
-Feed = Literal["concatenate", "modulate"]
+Feed = Literal["concatenate", "modulate", "affine"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -43,8 +43,7 @@ def _widths(hidden: Sequence[int]) -> list[int]:
 
 def _empty(kind: type[nn.Module], *sizes: int, **settings: Any) -> nn.Module:
     """A layer without values yet, so that torch's global generator is left alone."""
-    layer: nn.Module = cast(Any, nn.utils.skip_init)(kind, *sizes, **settings)
-    return layer
+    return cast(Any, nn.utils.skip_init)(kind, *sizes, **settings)
 
 
 def _initialise(layer: nn.Module, generator: torch.Generator) -> None:
@@ -54,6 +53,13 @@ def _initialise(layer: nn.Module, generator: torch.Generator) -> None:
         for parameter in layer.parameters():
             u = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(bound * (2 * u - 1))
+
+
+def _cannot_take(model: nn.Module, x: Tensor, why: str) -> MamlkitError:
+    return MamlkitError(
+        f"the model ({type(model).__name__}) cannot take x of shape {list(x.shape)}: {why}. Check "
+        "that the model's input size is the family's d_in."
+    )
 
 
 def _zero_context(length: int, like: Tensor | None = None) -> nn.Parameter:
@@ -75,9 +81,10 @@ class MLP(nn.Module):
         context: length of a context vector, the parameter ``context``: zero, and never trained by
             the outer loop. ``adapt="context"`` adapts it and leaves the weights alone (CAVIA,
             Zintgraf et al. 2019, arXiv:1810.03642).
-        feed: how the context enters: "concatenate" puts it beside x; "modulate" scales and shifts
+        feed: how the context c enters: "concatenate" puts it beside x; "modulate" scales and shifts
             the hidden units before the activation, linearly in the context (Perez et al. 2018,
-            arXiv:1709.07871).
+            arXiv:1709.07871); "affine" learns f_0 + sum_j c_j f_j, with all f from one network, as
+            a coupling constant enters a law.
     """
 
     offset: Tensor
@@ -96,14 +103,16 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [count("d_in", d_in), *_widths(hidden), count("d_out", d_out)]
-        context = count("context", context, least=0)
-        if feed not in ("concatenate", "modulate"):
-            raise MamlkitError(f"feed={feed!r} is not known; use 'concatenate' or 'modulate'.")
-        self.concatenated = context > 0 and feed == "concatenate"
-        self.modulated = context > 0 and feed == "modulate"
-        if self.modulated and len(sizes) == 2:
+        self.d_in, context = sizes[0], count("context", context, least=0)
+        if feed not in ("concatenate", "modulate", "affine"):
+            raise MamlkitError(
+                f"feed={feed!r} is not known; use 'concatenate', 'modulate' or 'affine'."
+            )
+        self.feed = feed if context else None
+        if self.feed == "modulate" and len(sizes) == 2:
             raise MamlkitError("feed='modulate' acts on hidden units; give hidden a width.")
-        sizes[0] += context if self.concatenated else 0
+        sizes[0] += context if self.feed == "concatenate" else 0
+        sizes[-1] *= 1 + context if self.feed == "affine" else 1
         low, high = (-1.0, 1.0) if x_range is None else interval("x_range", x_range)
         self.activation = _activation(activation)
         self.layers = nn.ModuleList(_empty(nn.Linear, m, n) for m, n in pairwise(sizes))
@@ -114,7 +123,7 @@ class MLP(nn.Module):
             _initialise(layer, generator)
         if context:
             self.context = _zero_context(context)
-        if self.modulated:
+        if self.feed == "modulate":
             self.pair_widths = [2 * width for width in sizes[1:-1]]  # a scale and a shift each
             self.modulation = _empty(nn.Linear, context, sum(self.pair_widths), bias=False)
             _initialise(self.modulation, generator)
@@ -126,20 +135,24 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., d_in] -> [..., d_out]``."""
+        if x.shape[-1] != self.d_in:
+            raise _cannot_take(self, x, f"it has d_in={self.d_in}")
         x = (x - self.offset) / self.scale
-        if self.concatenated:
+        if self.feed == "concatenate":
             x = torch.cat([x, self.context.expand(*x.shape[:-1], -1)], dim=-1)
         *hidden, head = self.layers
-        if self.modulated:
+        if self.feed == "modulate":
             pairs = self.modulation(self.context).split(self.pair_widths)
         for i, layer in enumerate(hidden):
             x = layer(x)
-            if self.modulated:
+            if self.feed == "modulate":
                 scale, shift = pairs[i].chunk(2)
                 x = x * (1 + scale) + shift
             x = self.activation(x)
-        y: Tensor = head(x)
-        return y
+        if self.feed != "affine":
+            return head(x)
+        parts = head(x).unflatten(-1, (1 + len(self.context), -1))  # f_j: [.., 1 + k, d_out]
+        return parts[..., 0, :] + (self.context[:, None] * parts[..., 1:, :]).sum(-2)
 
 
 class LowRank(nn.Module):
@@ -178,8 +191,7 @@ class LowRank(nn.Module):
             name: shared[name] + direction @ self.context
             for name, direction in zip(self.names, self.directions, strict=True)
         }
-        y: Tensor = functional_call(self.model, weights, (x,))
-        return y
+        return functional_call(self.model, weights, (x,))
 
 
 class CNN(nn.Module):
@@ -206,6 +218,7 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [count("channels", channels), *_widths(hidden)]
+        self.channels = sizes[0]
         self.activation = _activation(activation)
         self.convolutions = nn.ModuleList(
             _empty(nn.Conv2d, m, n, 3, padding=1, padding_mode="circular")
@@ -222,7 +235,11 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, channels, h, w] -> [n, d_out]``."""
+        least = 2 ** len(self.convolutions)
+        if x.ndim < 3 or x.shape[-3] != self.channels or min(x.shape[-2:]) < least:
+            raise _cannot_take(
+                self, x, f"it takes [n, {self.channels}, h, w] with h and w of at least {least}"
+            )
         for convolution in self.convolutions:
             x = nn.functional.avg_pool2d(self.activation(convolution(x)), 2)
-        y: Tensor = self.head(x.mean(dim=(-2, -1)))
-        return y
+        return self.head(x.mean(dim=(-2, -1)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ def slope(f: Predict, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
     _load_forward_mode()
     along = torch.zeros_like(x)
     along[..., column] = 1
-    return cast(tuple[Tensor, Tensor], jvp(f, (x,), (along,)))
+    return jvp(f, (x,), (along,))
 
 
 @cache
@@ -74,10 +74,10 @@ def residual_loss(operator: Operator, edge_weight: float = 1.0) -> Loss:
                 f"{type(data).__name__}."
             )
         residual = operator(predict, data.x) - data.source
-        equation: Tensor = (data.weight * residual**2).mean()
+        equation = (data.weight * residual**2).mean()
         if not edge_weight:
             return equation
-        edge: Tensor = ((predict(data.edge) - data.edge_y) ** 2).mean()
+        edge = ((predict(data.edge) - data.edge_y) ** 2).mean()
         return equation + edge_weight * edge
 
     loss.__name__ = f"residual_loss({operator.__name__}, edge_weight={edge_weight:g})"
@@ -87,8 +87,7 @@ def residual_loss(operator: Operator, edge_weight: float = 1.0) -> Loss:
 def relative_l2(predict: Predict, data: Any) -> Tensor:
     """``|u - y| / |y|`` over the domain: 1 for a prediction of zero. For reports only."""
     wrong = (data.weight * (predict(data.x) - data.y) ** 2).sum()
-    error: Tensor = wrong / (data.weight * data.y**2).sum()
-    return error.sqrt()
+    return (wrong / (data.weight * data.y**2).sum()).sqrt()
 
 
 class Ansatz(nn.Module):
@@ -115,5 +114,4 @@ class Ansatz(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[.., d_in] -> [.., d_out]``."""
         shown = x if self.inputs is None else self.inputs(x)
-        y: Tensor = self.fixed(x) + self.factor(x) * self.model(shown)
-        return y
+        return self.fixed(x) + self.factor(x) * self.model(shown)

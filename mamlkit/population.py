@@ -22,5 +22,4 @@ class PerCapita(MLP):
 
     def forward(self, x: Tensor) -> Tensor:
         """Numbers of each species ``[.., d]``, to their rates of change ``[.., d]``."""
-        rate: Tensor = x * super().forward(x)
-        return rate
+        return x * super().forward(x)

@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.gradients import replayed, simplify
-from mamlkit.learners.base import Weights
+from mamlkit.learners.base import Weights, flatten, unflatten
 from mamlkit.losses import Loss
 from mamlkit.pde import relative_l2
 
@@ -71,25 +71,17 @@ def refine(
             f"the model is {own} but the data are {sorted(map(str, given))}; bring both to one "
             "type, best with model.double() and data in float64."
         )
-    names, shapes = zip(*((n, w.shape) for n, w in model.named_parameters()), strict=True)
-    sizes = [shape.numel() for shape in shapes]
-    start = torch.cat([w.detach().flatten() for w in model.parameters()])  # [P]
+    named = {name: w.detach() for name, w in model.named_parameters()}
+    start = flatten(named)  # [P]
     tasks = [type(support)(*(leaf[i : i + 1] for leaf in support)) for i in range(len(support[0]))]
     judged = [type(query)(*(leaf[i : i + 1] for leaf in query)) for i in range(len(query[0]))]
 
-    def weights(flat: Tensor) -> Weights:  # [P] -> by name
-        parts = zip(names, torch.split(flat, sizes), shapes, strict=True)
-        return {name: part.reshape(shape) for name, part, shape in parts}
-
     def value(flat: Tensor, data: Any, measure: Loss = loss) -> Tensor:
-        theta = weights(flat)
+        theta = unflatten(flat, named)
         return measure(lambda x: functional_call(model, theta, (x,)), data)
 
-    def judged_value(flat: Tensor, data: Any) -> Tensor:
-        return value(flat, data, judge)
-
     step = _recorded(vmap(grad_and_value(value)), type(support))
-    error = _recorded(vmap(judged_value), type(query))
+    error = _recorded(vmap(lambda flat, data: value(flat, data, judge)), type(query))
     if method == "adam":
         flat, *history = _adam(step, error, start.repeat(len(tasks), 1), support, query, steps, lr)
     else:
@@ -98,7 +90,7 @@ def refine(
         ]
         flat, *history = (torch.stack(column) for column in zip(*found, strict=True))
     losses, errors, seconds = history
-    return Refined(losses, errors, seconds, vmap(weights)(flat))
+    return Refined(losses, errors, seconds, vmap(lambda row: unflatten(row, named))(flat))
 
 
 def steps_to(errors: Tensor, level: float = 1e-2) -> Tensor:

@@ -25,17 +25,12 @@ from mamlkit.known_laws import (
     LineThroughCriticalPoint,
     LotkaVolterraFit,
 )
-from mamlkit.learners.base import (
-    Weights,
-    as_data,
-    as_numbers,
-    check_model,
-    run_model,
-)
+from mamlkit.learners.base import Weights, run_model
+from mamlkit.learners.beliefs import Belief, Gaussian
+from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
-from mamlkit.learners.uncertainty import Belief, Gaussian
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import Family, Physics
+from mamlkit.tasks.base import Data, Family, Physics
 
 __all__ = [
     "Bayes",
@@ -108,6 +103,7 @@ class FromScratch:
         """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple."""
         data = as_data(x, y, dict(self.model.named_parameters()))
         if hasattr(data, "x"):
+            check_size(self.model, data.x)
             run_model(self.model, {}, data.x)
         stacked = self.adapt_tasks(type(data)(*(leaf[None] for leaf in data)))
         weights = {name: w[0] for name, w in stacked.items()}
@@ -216,8 +212,7 @@ class Bayes:
         give, is the prior covariance (negative directions set to zero).
         """
         features = features or polynomial(1)
-        if family.d_out != 1:
-            raise MamlkitError(f"Bayes takes families with one output, but d_out={family.d_out}.")
+        _check_family("Bayes", family)
         support = family.sample(
             n_tasks, shots, generator=fresh_generator(seed), dtype=torch.float64
         ).support
@@ -239,9 +234,7 @@ class Bayes:
 
     def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
         """The posterior given ``x [n, d_in]``, ``y [n, 1]``: mean and variance of the law."""
-        x, y = as_numbers(x, y)
-        if y.shape[1] != 1:
-            raise MamlkitError(f"Bayes takes one output, y [n, 1], but y is {list(y.shape)}.")
+        x, y = _one_output("Bayes", x, y)
         phi = self.features(x).double()  # [n, p]
         gram = phi @ self.covariance @ phi.T + self.noise**2 * torch.eye(len(phi)).double()
         gain = torch.linalg.solve(gram, phi @ self.covariance).T  # [p, n]
@@ -345,10 +338,7 @@ class GaussianProcess:
         )
 
         inputs = inputs or (lambda x: x)
-        if family.d_out != 1:
-            raise MamlkitError(
-                f"GaussianProcess takes families with one output, but d_out={family.d_out}."
-            )
+        _check_family("GaussianProcess", family)
         x, y, _ = training_curves(family, n_tasks, seed)
         mean = MeanCurve(x, y.mean(0))
         keep = torch.linspace(0, len(x) - 1, min(points, len(x))).round().long()
@@ -369,22 +359,36 @@ class GaussianProcess:
         """Condition on ``x [n, 1]``, ``y [n, 1]``; mean and variance of the law, the fitted noise
         not included.
         """
-        x, y = as_numbers(x, y)
-        signal, at = self.kernel.k1, self.inputs(x.double()).numpy()
+        from sklearn.gaussian_process import GaussianProcessRegressor
+
+        x, y = _one_output("GaussianProcess", x, y)
         mean = self.mean.adapt(x, y)
-        residual = (y - mean(x)).double()
-        gram = torch.as_tensor(self.kernel(at))  # [n, n]
-        weights = torch.linalg.solve(gram, residual)  # [n, 1]
+        signal, noise = self.kernel.k1, self.kernel.k2.noise_level
+        process = GaussianProcessRegressor(signal, alpha=noise, optimizer=None)
+        process.fit(self.inputs(x.double()).numpy(), (y - mean(x))[:, 0].double().numpy())
 
         def distribution(x_new: Tensor) -> Gaussian:
-            at_new = self.inputs(x_new.double()).numpy()
-            cross = torch.as_tensor(signal(at_new, at))  # [m, n]
-            known = (cross * torch.linalg.solve(gram, cross.T).T).sum(1)
-            variance = (torch.as_tensor(signal.diag(at_new)) - known).clamp(min=0)
-            y_new = mean(x_new) + (cross @ weights).to(x_new.dtype)
-            return Gaussian(y_new, variance[:, None].to(x_new.dtype))
+            at = self.inputs(x_new.double()).numpy()
+            with warnings.catch_warnings():  # rounding leaves less than nothing where all is known
+                warnings.filterwarnings("ignore", "Predicted variances smaller than 0")
+                found = process.predict(at, return_std=True)
+            residual, deviation = (torch.as_tensor(part)[:, None] for part in found)
+            y_new = mean(x_new) + residual.to(x_new.dtype)
+            return Gaussian(y_new, (deviation**2).to(x_new.dtype))
 
         return Belief(distribution)
+
+
+def _check_family(name: str, family: Family) -> None:
+    if family.d_out != 1:
+        raise MamlkitError(f"{name} takes families with one output, but d_out={family.d_out}.")
+
+
+def _one_output(name: str, x: Any, y: Tensor | None) -> Data:
+    data = as_numbers(x, y)
+    if data.y.shape[1] != 1:
+        raise MamlkitError(f"{name} takes one output, y [n, 1], but y is {list(data.y.shape)}.")
+    return data
 
 
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import mamlkit as mk
 from mamlkit.coverage import Recalibrated, beliefs, calibration, recalibrate
-from mamlkit.learners.uncertainty import BayesianHead, Belief, Ensemble, Gaussian
+from mamlkit.learners import BayesianHead, Belief, Ensemble, Gaussian
 
 F64 = torch.float64
 FAMILY = mk.tasks.LinearLaw()  # slope ~ N(2, 0.5^2), intercept ~ N(0.5, 0.2^2), noise 0.3

@@ -11,6 +11,7 @@ import mamlkit as mk
 from mamlkit.costs import peak_bytes
 from mamlkit.gradients import meta_gradients
 from mamlkit.learners import ImplicitMAML
+from mamlkit.learners.base import flatten
 from mamlkit.learners.solvers import conjugate_gradients, lbfgs
 
 F64 = torch.float64
@@ -265,7 +266,7 @@ def test_it_says_how_far_it_came() -> None:
     phi = learner.solve(batch.support)
     assert (learner.reached <= 1e-6).all()
     # The figure is the norm of the inner gradient over that at the start, by plain autograd.
-    start = learner._flat_start().detach().expand(3, -1)
+    start = flatten(learner.start()).detach().expand(3, -1)
     norms = []
     for rows in (phi, start):
         rows = rows.clone().requires_grad_()

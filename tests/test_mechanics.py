@@ -11,21 +11,22 @@ from torch import Tensor
 import mamlkit as mk
 from mamlkit.dynamics import rk4
 from mamlkit.losses import derivatives, trajectories
-from mamlkit.mechanics import ContextNet, Hamiltonian
+from mamlkit.mechanics import Hamiltonian
+from mamlkit.models import MLP
 from mamlkit.tasks import Pendulum
 
 F64 = torch.float64
 KINDS = [
-    {"separable": s, "enter": e, "d": d}
+    {"separable": s, "feed": feed, "d": d}
     for s in (True, False)
-    for e in ("affine", "concatenate")
+    for feed in ("affine", "concatenate", "modulate")
     for d in (1, 2)
 ]
 
 
 def model(seed: int = 0, **kind) -> Hamiltonian:
     found = Hamiltonian(hidden=(8, 8), seed=seed, **kind).double()
-    found.context.data.fill_(0.7)
+    found.potential.context.data.fill_(0.7)
     return found
 
 
@@ -65,7 +66,7 @@ def test_no_divergence_and_phase_space_area_is_kept(kind) -> None:
     j = torch.cat([torch.cat([zero, eye], 1), torch.cat([-eye, zero], 1)])
     torch.testing.assert_close(m.T @ j @ m, j, rtol=0, atol=1e-5)  # symplectic
     # and a field without an energy does not:
-    free = ContextNet(2, 2, (8, 8)).double()
+    free = MLP(2, 2, (8, 8)).double()
     assert abs(float(jacobian(free, states(1)[0]).trace())) > 1e-3
 
 
@@ -82,27 +83,28 @@ def test_energy_is_constant_to_the_error_of_the_integrator(kind) -> None:
     assert drifts[1] < drifts[0] / 10  # falls with the fourth power of the step or faster
 
 
-def test_affine_is_affine_and_the_other_is_not() -> None:
+def test_affine_is_affine_and_the_others_are_not() -> None:
     y = states(1)
     for make in (
-        lambda enter: Hamiltonian(1, (8,), enter=enter).double(),
-        lambda enter: Hamiltonian(1, (8,), enter=enter, separable=True).double(),
-        lambda enter: ContextNet(2, 2, (8,), enter=enter).double(),
+        lambda feed: Hamiltonian(1, (8,), feed=feed).double(),
+        lambda feed: Hamiltonian(1, (8,), feed=feed, separable=True).double(),
+        lambda feed: MLP(2, 2, (8,), context=1, feed=feed).double(),
     ):
-        for enter in ("affine", "concatenate"):
-            net, at = make(enter), []
+        for feed in ("affine", "concatenate", "modulate"):
+            net, at = make(feed), []
+            context = next(p for name, p in net.named_parameters() if name.endswith("context"))
             for c in (-1.0, 0.0, 1.0):
-                net.context.data.fill_(c)
+                context.data.fill_(c)
                 at.append(net(y).detach())
             bend = float((at[0] - 2 * at[1] + at[2]).abs().max())
-            assert (bend < 1e-12) == (enter == "affine")
+            assert (bend < 1e-12) == (feed == "affine")
             assert float((at[2] - at[0]).abs().max()) > 1e-4
 
 
 def test_the_context_belongs_to_the_forces_if_separable() -> None:
     net, y = model(separable=True), states(1)
     before = net(y).detach()
-    net.context.data.fill_(-2.0)
+    net.potential.context.data.fill_(-2.0)
     after = net(y).detach()
     assert torch.equal(before[:, 0], after[:, 0])
     assert not torch.allclose(before[:, 1], after[:, 1])
@@ -138,11 +140,10 @@ def test_eager_and_captured_training_agree() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    for make in (Hamiltonian, lambda **k: ContextNet(2, 2, **k)):
-        with pytest.raises(mk.MamlkitError, match="not known"):
-            make(enter="modulate")
-        with pytest.raises(mk.MamlkitError, match="context"):
-            make(context=0)
+    with pytest.raises(mk.MamlkitError, match="not known"):
+        Hamiltonian(feed="add")
+    with pytest.raises(mk.MamlkitError, match="context"):
+        Hamiltonian(context=0)
     with pytest.raises(mk.MamlkitError, match="relu"):
         Hamiltonian(activation="relu")
     with pytest.raises(mk.MamlkitError, match="has 4 numbers"):

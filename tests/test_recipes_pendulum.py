@@ -36,7 +36,7 @@ def test_the_latent_is_g_over_l(name: str, seed: int) -> None:
             learner.adapt(type(batch.support)(*(leaf[i] for leaf in batch.support)))
             for i in range(len(batch.support.y))
         )
-        return torch.stack([adapted.weights["context"] for adapted in paths])
+        return torch.stack([adapted.weights[learner.adapted[0]] for adapted in paths])
 
     five = pendulum.tasks(name).sample(40, 1, generator=generator, dtype=torch.float64)
     first = [int((five.physics["length"] == m).nonzero()[0]) for m in LENGTHS["train"]]

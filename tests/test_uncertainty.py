@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import mamlkit as mk
-from mamlkit.learners.uncertainty import (
+from mamlkit.learners import (
     BayesianHead,
     Belief,
     Ensemble,
     Gaussian,
-    condition,
     gaussian_nll,
     where_next,
 )
+from mamlkit.learners.bayes import condition
 
 F64 = torch.float64
 

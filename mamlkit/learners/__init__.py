@@ -1,6 +1,15 @@
 """How a learner adapts. ``maml.py`` is the heart and reads as the maths."""
 
 from mamlkit.learners.base import Adapted, Episodes, Learner
+from mamlkit.learners.bayes import BayesianHead
+from mamlkit.learners.beliefs import (
+    AdaptedGaussian,
+    Belief,
+    Gaussian,
+    gaussian_nll,
+    where_next,
+)
+from mamlkit.learners.ensemble import Ensemble
 from mamlkit.learners.heads import ClassifierHead, ClosedForm, RidgeHead
 from mamlkit.learners.implicit import ImplicitMAML
 from mamlkit.learners.maml import MAML, inner_loop
@@ -10,15 +19,6 @@ from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, Me
 from mamlkit.learners.prototypes import Prototypes
 from mamlkit.learners.reptile import Reptile
 from mamlkit.learners.rules import Rule, adam, chain, clip, momentum
-from mamlkit.learners.uncertainty import (
-    AdaptedGaussian,
-    BayesianHead,
-    Belief,
-    Ensemble,
-    Gaussian,
-    gaussian_nll,
-    where_next,
-)
 
 __all__ = [
     "ANIL",

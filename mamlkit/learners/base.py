@@ -1,21 +1,17 @@
-"""What every learner offers, and the checks that turn bad input into plain words."""
+"""What every learner offers, and weights by name or as one row of numbers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from numbers import Real
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mamlkit.checks import as_points, as_tensor, count, number
-from mamlkit.errors import MamlkitError
+from mamlkit.checks import as_points
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, TaskBatch
 
 Weights = dict[str, Tensor]
 
@@ -50,183 +46,41 @@ class Adapted:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Predict: ``[m, d_in] -> [m, d_out]``."""
-        return run(self._predict, as_points("x", x, self.weights), self._model)
+        return self._ask(self._predict, x)
+
+    def _ask(self, question: Any, x: Tensor) -> Any:
+        x = as_points("x", x, self.weights)
+        with size_hint(self._model, x):
+            return question(x)
 
 
-def as_numbers(x: Any, y: Tensor | None) -> Data:
-    """Check the points of one regression task and bring them to one floating-point type."""
-    data = as_data(x, y)
-    if not (hasattr(data, "x") and hasattr(data, "y")):
-        raise MamlkitError(
-            f"this yardstick fits points (x, y), but the data are {type(data).__name__} with "
-            f"{data._fields}."
+@contextmanager
+def size_hint(model: str, x: Tensor) -> Iterator[None]:
+    """Add to an error that comes out of ``model`` on ``x`` what most often is behind it. The error
+    stays what it is: it may be another one, such as that memory is full.
+    """
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        error.add_note(
+            f"This came from the model ({model}), which was given x of shape {list(x.shape)}. If "
+            "sizes do not fit, check that the model's input size is the family's d_in."
         )
-    x, y = as_data(data.x, data.y)
-    if y.ndim < 2:
-        raise MamlkitError(f"y has shape {list(y.shape)}; this yardstick needs numbers [n, d_out].")
-    x, y = (t if t.is_floating_point() else t.to(torch.get_default_dtype()) for t in (x, y))
-    common = torch.promote_types(x.dtype, y.dtype)
-    return Data(x.to(common), y.to(common))
-
-
-def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
-    """Check one task's support, ``(x, y)`` or another NamedTuple, and move it to ``like``."""
-    if isinstance(x, Data) and y is None:
-        x, y = x
-    if y is None and not hasattr(x, "_fields"):
-        raise MamlkitError(
-            f"adapt() was given x of type {type(x).__name__} and no y; call adapt(x, y), or "
-            "adapt(data) with a NamedTuple of tensors."
-        )
-    if y is None:
-        return type(x)(*(as_tensor(f, v, like) for f, v in zip(x._fields, x, strict=True)))
-    x, y = as_points("x", x, like), as_points("y", y, like)
-    if not x.is_floating_point():  # whole numbers typed by hand; only y may be labels
-        x = x.to(next(iter(like.values())).dtype if like else torch.get_default_dtype())
-    data = Data(x, y)
-    if len(data.x) != len(data.y):
-        raise MamlkitError(
-            f"x has {len(data.x)} points and y has {len(data.y)}; they must be pairs."
-        )
-    return data
+        raise
 
 
 def run_model(model: nn.Module, weights: Weights, x: Tensor) -> Tensor:
-    """``model(x)`` with the given weights; a size that does not fit is said in plain words."""
-    return run(lambda x: functional_call(model, weights, (x,)), x, type(model).__name__)
+    """``model(x)`` with the given weights; an error carries a hint."""
+    with size_hint(type(model).__name__, x):
+        return functional_call(model, weights, (x,))
 
 
-def run(predict: Predict, x: Tensor, model: str) -> Tensor:
-    """``predict(x)``; a size that does not fit is said in plain words."""
-    try:
-        return predict(x)
-    except (RuntimeError, IndexError) as error:
-        raise MamlkitError(
-            f"the model ({model}) cannot take x of shape {list(x.shape)}: {error}. "
-            "Check that the model's input size is the family's d_in."
-        ) from error
+def flatten(weights: Weights) -> Tensor:
+    """All numbers of ``weights`` in one row, ``[P]``."""
+    return torch.cat([w.reshape(-1) for w in weights.values()])
 
 
-def check_model(model: Any) -> None:
-    """Refuse what cannot be meta-learned, before any work is done."""
-    if not isinstance(model, nn.Module):
-        raise MamlkitError(
-            f"model must be a torch.nn.Module, but {type(model).__name__} was given; "
-            "for example mk.models.MLP(1, 1)."
-        )
-    parameters = list(model.parameters())
-    if not parameters:
-        raise MamlkitError(f"model ({type(model).__name__}) has no parameters to learn.")
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in parameters):
-        raise MamlkitError(
-            f"model ({type(model).__name__}) has lazy layers without a size yet; run it once on "
-            "some input first."
-        )
-    for name, module in model.named_modules():
-        if getattr(module, "track_running_stats", False):
-            raise MamlkitError(
-                f"layer {name!r} is {type(module).__name__} with running statistics, which mix "
-                "tasks; use GroupNorm or LayerNorm, or track_running_stats=False."
-            )
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise MamlkitError(
-                f"layer {name!r} is {type(module).__name__}(p={module.p}), whose random numbers "
-                "differ between inner steps; remove it or set p=0."
-            )
-
-
-def check_batch(batch: Any, like: Weights) -> None:
-    """Check that ``batch`` is a TaskBatch whose leaves agree in tasks, type and device."""
-    if not isinstance(batch, TaskBatch):
-        raise MamlkitError(
-            f"batch must be a TaskBatch, but {type(batch).__name__} was given; "
-            "get one from family.sample(n_tasks, shots)."
-        )
-    leaves = [*batch.support, *batch.query]
-    if any(not isinstance(leaf, Tensor) or leaf.ndim == 0 for leaf in leaves):
-        raise MamlkitError("support and query must be NamedTuples of tensors with a task axis.")
-    sizes = sorted({len(leaf) for leaf in leaves})
-    if len(sizes) > 1 or sizes[0] == 0:
-        raise MamlkitError(
-            f"support and query hold {sizes} tasks along their first axes; every tensor needs the "
-            "same number, at least one."
-        )
-    first = next(iter(like.values()))
-    for leaf in leaves:
-        if leaf.is_floating_point() and (leaf.dtype, leaf.device) != (first.dtype, first.device):
-            raise MamlkitError(
-                f"batch is {leaf.dtype} on {leaf.device}, the learner {first.dtype} on "
-                f"{first.device}; sample with dtype={first.dtype}, device={str(first.device)!r}."
-            )
-
-
-def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of the parameters that ``adapt`` means; a name that is not there is an error."""
-    names = [name for name, _ in model.named_parameters()]
-    if adapt == "all":
-        return tuple(names)
-    if adapt == "head" and "context" in names:
-        raise MamlkitError(
-            "adapt='head' looks for the last layer, but this model has a context, and more "
-            "parameters after its layers; use adapt='context', or name what should adapt."
-        )
-    if adapt == "head":
-        module = names[-1].rpartition(".")[0]
-        return tuple(n for n in names if n.rpartition(".")[0] == module)
-    patterns = [adapt] if isinstance(adapt, str) else list(adapt)
-    if adapt == "context" and "context" not in names:
-        raise MamlkitError(
-            f"adapt='context' needs a parameter called context, but the model has {names}. "
-            "Use mk.models.MLP(..., context=2) or mk.models.LowRank(model, context=2)."
-        )
-    for pattern in patterns or [""]:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise MamlkitError(
-                f"adapt={pattern!r} matches no parameter; the model has {names}. "
-                "Give a name, a pattern such as 'layers.1.*', 'all' or 'head'."
-            )
-    return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
-
-
-def check_settings(
-    inner_lr: float,
-    inner_steps: int,
-    learn_lr: str | None,
-    positive_lr: bool,
-    step_weights: Sequence[float] | None,
-) -> None:
-    """Refuse settings that cannot work, in plain words."""
-    number("inner_lr", inner_lr)
-    count("inner_steps", inner_steps, least=0)
-    if learn_lr not in (None, "tensor", "step", "element", "matrix"):
-        raise MamlkitError(
-            f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'step', 'element' or "
-            "'matrix'."
-        )
-    if learn_lr == "step" and inner_steps == 0:
-        raise MamlkitError(
-            "learn_lr='step' learns a rate for each inner step; use inner_steps >= 1."
-        )
-    if positive_lr and (learn_lr in (None, "matrix") or inner_lr == 0):
-        raise MamlkitError(
-            "positive_lr=True needs learn_lr='tensor', 'step' or 'element' and inner_lr > 0, but "
-            f"learn_lr={learn_lr!r} and inner_lr={inner_lr!r} were given."
-        )
-    if step_weights is None:
-        return
-    weights = list(step_weights)
-    good = all(isinstance(w, Real) and math.isfinite(w) for w in weights)
-    if not good or len(weights) != inner_steps + 1 or not any(weights):
-        raise MamlkitError(
-            f"step_weights={weights} must hold inner_steps + 1 = {inner_steps + 1} finite "
-            "numbers, one for the query loss after each of 0 .. inner_steps steps, not all zero."
-        )
-
-
-def check_penalty(penalty: float, learn_penalty: bool) -> None:
-    """Refuse a penalty that cannot work, in plain words."""
-    if learn_penalty and number("penalty", penalty) == 0:
-        raise MamlkitError(
-            "learn_penalty=True learns the logarithm of the penalty, which needs a start above 0; "
-            "use for example penalty=0.1."
-        )
+def unflatten(row: Tensor, like: Weights) -> Weights:
+    """A row ``[P]`` of :func:`flatten` as weights again, with the names and shapes of ``like``."""
+    parts = row.split([w.numel() for w in like.values()])
+    return {name: p.reshape(w.shape) for (name, w), p in zip(like.items(), parts, strict=True)}

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
-from mamlkit.learners.meta import MetaLearner, check_pairs
+from mamlkit.learners.checking import check_pairs
+from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.solvers import HINGE, LOGISTIC, newton, ridge
 from mamlkit.losses import Loss, Predict, cross_entropy, mse
 
@@ -37,7 +38,7 @@ class ClosedForm(MetaLearner):
 
     def features(self, x: Tensor) -> Tensor:
         """phi(x), ``[n, p]``."""
-        phi: Tensor = self.model(x)
+        phi = self.model(x)
         if phi.ndim != 2:
             raise MamlkitError(
                 f"the model ({type(self.model).__name__}) gives features of shape "

@@ -19,18 +19,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vjp, vmap
+from torch.func import grad, vjp, vmap
 
 from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Episodes, Weights, check_penalty, select
-from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.base import Episodes, Weights, flatten, unflatten
+from mamlkit.learners.meta import LearnedStart
 from mamlkit.learners.solvers import conjugate_gradients, lbfgs
-from mamlkit.losses import Loss, Predict, mse
+from mamlkit.losses import Loss, mse
 from mamlkit.tasks.base import TaskBatch
 
 
-class ImplicitMAML(MetaLearner):
+class ImplicitMAML(LearnedStart):
     """Learn a start such that the optimum near it, of the support loss and a pull back to the
     start, does well on the query (Rajeswaran et al. 2019, section 2 and lemma 1).
 
@@ -77,9 +77,8 @@ class ImplicitMAML(MetaLearner):
         max_cg: int = 50,
         loss: Loss = mse,
     ) -> None:
-        super().__init__(model, loss)
-        self.penalty, self.learn_penalty = number("penalty", penalty, positive=True), learn_penalty
-        check_penalty(penalty, learn_penalty)
+        number("penalty", penalty, positive=True)
+        super().__init__(model, loss, adapt, penalty, learn_penalty)
         self.tolerance = number("tolerance", tolerance)
         if tolerance >= 1:
             raise MamlkitError(
@@ -87,22 +86,9 @@ class ImplicitMAML(MetaLearner):
                 "below 1, or nothing would adapt."
             )
         self.max_steps, self.max_cg = count("max_steps", max_steps), count("max_cg", max_cg)
-        self.adapted = select(self.model, adapt)
         like = next(self.model.parameters()).detach()
-        self.penalties = nn.ParameterList(
-            like.new_tensor(penalty).log() for _ in self.adapted if learn_penalty
-        )
         self.reached = self.reached_cg = like.new_empty(0)
         self.steps_taken = like.new_empty(0, dtype=torch.int64)
-
-    def start(self) -> Weights:
-        """theta: the weights that adapt, at the start."""
-        weights = dict(self.model.named_parameters())
-        return {name: weights[name] for name in self.adapted}
-
-    def predictor(self, theta: Weights) -> Predict:
-        """The model with the adapted weights ``theta``."""
-        return lambda x: functional_call(self.model, theta, (x,))
 
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """The weights of one task at the start and at the optimum, and the support losses there."""
@@ -112,7 +98,7 @@ class ImplicitMAML(MetaLearner):
     def solve(self, support: Any) -> Tensor:
         """phi*, ``[n_tasks, P]``: the optimum of each task, all adapted weights in one row."""
         with torch.no_grad():
-            theta = self._flat_start().expand(len(support[0]), -1)
+            theta = flatten(self.start()).expand(len(support[0]), -1)
             best = lbfgs(self._inner, theta, support, self.tolerance, self.max_steps)
         self.reached, self.steps_taken = best.residual, best.steps
         return best.phi
@@ -129,12 +115,11 @@ class ImplicitMAML(MetaLearner):
         def one_task(phi: Tensor, v: Tensor, support: Any, query: Any) -> tuple[Tensor, Tensor]:
             # phi and v are constants. The gradient of <v, grad G(phi)> by theta is -lambda v, by
             # lambda <v, phi - theta>, by a shared weight w that of <v, grad L_S(phi, w)>.
-            condition: Tensor = (v * grad(self._inner)(phi, support)).sum()
+            condition = (v * grad(self._inner)(phi, support)).sum()
             loss = self._loss_at(phi, query) - (condition - condition.detach())
             return loss, self._support_losses(phi, support)
 
-        losses, support_losses = vmap(one_task)(phi, v, batch.support, batch.query)
-        return losses, support_losses
+        return vmap(one_task)(phi, v, batch.support, batch.query)
 
     @torch.no_grad()
     def episodes(
@@ -173,31 +158,17 @@ class ImplicitMAML(MetaLearner):
 
     def _inner(self, phi: Tensor, support: Any) -> Tensor:
         """G(phi) of one task, ``phi [P]``."""
-        leap = phi - self._flat_start()
-        return self._loss_at(phi, support) + 0.5 * (self._strength() * leap**2).sum()
+        theta = self.start()
+        leap = phi - flatten(theta)
+        strength = flatten({n: s.expand_as(theta[n]) for n, s in self.strengths().items()})  # [P]
+        return self._loss_at(phi, support) + 0.5 * (strength * leap**2).sum()
 
     def _loss_at(self, phi: Tensor, data: Any) -> Tensor:
-        return self.loss(self.predictor(self._named(phi)), data)
+        return self.loss(self.predictor(unflatten(phi, self.start())), data)
 
     def _path(self, phi: Tensor) -> list[Weights]:
-        return [self.start(), self._named(phi)]
+        return [self.start(), unflatten(phi, self.start())]
 
     def _support_losses(self, phi: Tensor, support: Any) -> Tensor:
         losses = [self.loss(self.predictor(theta), support) for theta in self._path(phi)]
         return torch.stack(losses).detach()
-
-    def _flat_start(self) -> Tensor:
-        return torch.cat([w.reshape(-1) for w in self.start().values()])  # [P]
-
-    def _named(self, phi: Tensor) -> Weights:
-        """One row of :meth:`solve`, ``[P]``, as weights by name."""
-        theta = self.start()
-        rows = torch.split(phi, [w.numel() for w in theta.values()])
-        return {name: row.view_as(theta[name]) for name, row in zip(theta, rows, strict=True)}
-
-    def _strength(self) -> Tensor:
-        """lambda, one for all or one for each entry of phi."""
-        if not self.learn_penalty:
-            return next(self.model.parameters()).new_tensor(self.penalty)
-        sizes = [w.numel() for w in self.start().values()]
-        return torch.cat([p.exp().expand(n) for p, n in zip(self.penalties, sizes, strict=True)])

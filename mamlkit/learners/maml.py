@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import grad_and_value
 
-from mamlkit.checks import count, number
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Weights, check_penalty, check_settings, select
-from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.base import Weights
+from mamlkit.learners.checking import check_settings
+from mamlkit.learners.meta import LearnedStart
 from mamlkit.learners.rules import Rule, chain, check_rule, plain, pull
 from mamlkit.learners.steps import LearnedLR, descend, initial_rates
-from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import TaskBatch
+from mamlkit.losses import Loss, mse
 
 
 def inner_loop(
@@ -52,7 +52,7 @@ def inner_loop(
     return path, torch.stack(losses).detach()
 
 
-class MAML(MetaLearner):
+class MAML(LearnedStart):
     """Learn a start from which a few gradient steps on a few points do well on the rest.
 
     Minimises the mean over tasks of L_Q(theta - alpha * grad L_S(theta)) (Finn et al. 2017, eq. 1),
@@ -106,38 +106,30 @@ class MAML(MetaLearner):
         anneal: int = 0,
         loss: Loss = mse,
     ) -> None:
-        super().__init__(model, loss)
+        super().__init__(model, loss, adapt, penalty, learn_penalty)
         check_settings(inner_lr, inner_steps, learn_lr, positive_lr, step_weights)
-        check_penalty(penalty, learn_penalty)
         check_rule(rule)
         self.inner_lr, self.inner_steps = float(inner_lr), int(inner_steps)
-        self.first_order, self.rule, self.penalty = first_order, rule, number("penalty", penalty)
+        self.first_order, self.rule = first_order, rule
         self.second_order_from = count("second_order_from", second_order_from, least=0)
         self.anneal = count("anneal", anneal, least=0)
         if anneal and inner_steps == 0:
             raise MamlkitError(
                 f"anneal={anneal} spreads the weights over inner steps; use inner_steps >= 1."
             )
-        self.learn_lr, self.positive_lr, self.learn_penalty = learn_lr, positive_lr, learn_penalty
+        self.learn_lr, self.positive_lr = learn_lr, positive_lr
         last_only = [0.0] * inner_steps + [1.0]
         self.step_weights = tuple(last_only if step_weights is None else step_weights)
-        self.adapted = select(self.model, adapt)
-        both = (dict(self.model.named_parameters(remove_duplicate=r)) for r in (True, False))
-        self.tied = len(next(both)) < len(next(both))
         theta = self.start()
         self.rates = initial_rates(theta, inner_lr, inner_steps, learn_lr, positive_lr)
         like = next(iter(theta.values())).detach()
-        self.penalties = nn.ParameterList(
-            like.new_tensor(penalty).log() for _ in theta if learn_penalty
-        )
         self.register_buffer("annealed", like.new_tensor(self.step_weights), persistent=False)
         self.phase = (False, False)
 
     def alpha(self, step: int = 0) -> Weights | Tensor:
         """Step sizes of an inner step: one tensor per adapted name, or the matrix ``[P, P]``."""
         if self.learn_lr == "matrix":
-            matrix: Tensor = self.rates[0]
-            return matrix
+            return self.rates[0]
         if self.learn_lr is None:
             like = next(self.model.parameters())
             return dict.fromkeys(self.adapted, like.new_tensor(self.inner_lr))
@@ -145,11 +137,6 @@ class MAML(MetaLearner):
         if self.learn_lr == "step":
             rates = [r[min(step, len(r) - 1)] for r in rates]
         return dict(zip(self.adapted, rates, strict=True))
-
-    def start(self) -> Weights:
-        """theta: the weights that adapt, before the first inner step."""
-        weights = dict(self.model.named_parameters())
-        return {name: weights[name] for name in self.adapted}
 
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """The adapted weights of one task, before and after each step, and the support losses."""
@@ -162,22 +149,15 @@ class MAML(MetaLearner):
         first_order, _ = self.phase
         rule = self.rule
         if self.learn_penalty or self.penalty:
-            rule = chain(pull(self._strengths()), rule)
+            rule = chain(pull(self.strengths()), rule)
         return inner_loop(
             support_loss, self.start(), alpha, steps, self.first_order or first_order, rule
         )
 
-    def predictor(self, theta: Weights) -> Predict:
-        """The model with the adapted weights ``theta``."""
-        # To look for tied weights takes a tenth of a call, and most models have none.
-        return lambda x: functional_call(self.model, theta, (x,), tie_weights=self.tied)
-
-    def forward(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
-        """What training descends: the objective ``[n_tasks]`` with the weights of the steps as they
-        are now, and the support losses, ``[n_tasks, steps + 1]``.
-        """
+    def weights_now(self) -> Sequence[float] | Tensor:
+        """The weights of the steps at this point of training, annealed where that was asked for."""
         _, annealing = self.phase
-        return self.objective(batch, self.annealed if annealing else self.step_weights)
+        return self.annealed if annealing else self.step_weights
 
     def at_iteration(self, done: int) -> None:
         """Called by :func:`mamlkit.meta_train` before each outer step: anneals what is annealed."""
@@ -199,9 +179,3 @@ class MAML(MetaLearner):
         names += [name for name, usual in unusual.items() if getattr(self, name) != usual]
         settings = [f"{name}={getattr(self, name)!r}" for name in names]
         return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
-
-    def _strengths(self) -> Weights:
-        like = next(self.model.parameters())
-        fixed = [like.new_tensor(self.penalty)] * len(self.adapted)
-        learned = [p.exp() for p in self.penalties]
-        return dict(zip(self.adapted, learned or fixed, strict=True))

@@ -8,19 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
+from torch.func import functional_call, vmap
 
-from mamlkit.checks import count
+from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import (
-    Adapted,
-    Episodes,
-    Weights,
-    as_data,
-    check_batch,
-    check_model,
-    run_model,
-)
+from mamlkit.learners.base import Adapted, Episodes, Weights, run_model
+from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.tasks.base import TaskBatch
 
@@ -60,10 +53,15 @@ class MetaLearner(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no predictor(theta)")
 
     def forward(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
-        """What training descends: the objective of each task, ``[n_tasks]``, and the support losses
-        on the way, ``[n_tasks, steps + 1]``. Unchecked; :meth:`query_losses` checks.
+        """What training descends: the objective of each task, ``[n_tasks]``, with the weights of
+        the steps as they are now, and the support losses on the way, ``[n_tasks, steps + 1]``.
+        Unchecked; :meth:`query_losses` checks.
         """
-        return self.objective(batch, self.step_weights)
+        return self.objective(batch, self.weights_now())
+
+    def weights_now(self) -> Sequence[float] | Tensor:
+        """The weights of the steps at this point of training; :attr:`step_weights` in the end."""
+        return self.step_weights
 
     def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
         """The objective of each task, ``[n_tasks]``, differentiable in the meta-parameters: the
@@ -80,11 +78,18 @@ class MetaLearner(nn.Module):
         used = [k for k, w in enumerate(step_weights) if isinstance(w, Tensor) or w]
 
         def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
-            path, losses = self.inner_path(support, used[-1])
-            terms = [step_weights[k] * self.loss(self.predictor(path[k]), query) for k in used]
+            on_query, losses = self.judged_path(support, query, used)
+            terms = [step_weights[k] * loss for k, loss in zip(used, on_query, strict=True)]
             return torch.stack(terms).sum(), losses
 
         return vmap(one_task)(batch.support, batch.query)
+
+    def judged_path(
+        self, support: Any, query: Any, used: Sequence[int]
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """The query losses of one task after ``used`` steps each, and its support losses."""
+        path, losses = self.inner_path(support, used[-1])
+        return [self.loss(self.predictor(path[k]), query) for k in used], losses
 
     @torch.no_grad()
     def episodes(
@@ -128,6 +133,7 @@ class MetaLearner(nn.Module):
 
     def check_input(self, x: Tensor) -> None:
         """Refuse points ``x [n, ..]`` that the model cannot take."""
+        check_size(self.model, x)
         run_model(self.model, {}, x)
 
     def _check(self, batch: TaskBatch) -> None:
@@ -142,10 +148,48 @@ class MetaLearner(nn.Module):
         return self.inner_steps if steps is None else count("steps", steps, least=0)
 
 
-def check_pairs(learner: MetaLearner, support: Any) -> None:
-    """Refuse a support that is not points ``x`` with ``y``."""
-    if not hasattr(support, "x") or not hasattr(support, "y"):
-        raise MamlkitError(
-            f"{type(learner).__name__} fits points (x, y), but the support holds "
-            f"{list(support._fields)}; use mk.Data(x, y), or mk.MAML with a loss of your own."
+class LearnedStart(MetaLearner):
+    """A learner of a start: weights of the model from which each task sets off, with a penalty on
+    leaving them, ``penalty / 2 * |theta - theta_0|^2``. See :class:`mamlkit.MAML` and
+    :class:`mamlkit.ImplicitMAML`, which say what the arguments are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        adapt: str | Sequence[str],
+        penalty: float,
+        learn_penalty: bool,
+    ) -> None:
+        super().__init__(model, loss)
+        self.penalty, self.learn_penalty = number("penalty", penalty), learn_penalty
+        if learn_penalty and penalty == 0:
+            raise MamlkitError(
+                "learn_penalty=True learns the logarithm of the penalty, which needs a start above "
+                "0; use for example penalty=0.1."
+            )
+        self.adapted = select(self.model, adapt)
+        both = (dict(self.model.named_parameters(remove_duplicate=r)) for r in (True, False))
+        self.tied = len(next(both)) < len(next(both))
+        like = next(self.model.parameters()).detach()
+        self.penalties = nn.ParameterList(
+            like.new_tensor(penalty).log() for _ in self.adapted if learn_penalty
         )
+
+    def start(self) -> Weights:
+        """theta: the weights that adapt, before the first inner step."""
+        weights = dict(self.model.named_parameters())
+        return {name: weights[name] for name in self.adapted}
+
+    def strengths(self) -> Weights:
+        """The penalty on leaving the start, a scalar for each name."""
+        like = next(self.model.parameters())
+        fixed = [like.new_tensor(self.penalty)] * len(self.adapted)
+        learned = [p.exp() for p in self.penalties]
+        return dict(zip(self.adapted, learned or fixed, strict=True))
+
+    def predictor(self, theta: Weights) -> Predict:
+        """The model with the adapted weights ``theta``."""
+        # To look for tied weights takes a tenth of a call, and most models have none.
+        return lambda x: functional_call(self.model, theta, (x,), tie_weights=self.tied)

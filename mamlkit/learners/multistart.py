@@ -10,15 +10,14 @@ from torch import Tensor
 
 from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Adapted, Weights
+from mamlkit.learners.base import Weights
+from mamlkit.learners.ensemble import Stacked
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.meta import MetaLearner
-from mamlkit.learners.uncertainty import Ensemble
 from mamlkit.losses import Loss, Predict
-from mamlkit.tasks.base import TaskBatch
 
 
-class Multistart(Ensemble):
+class Multistart(Stacked):
     """Several starts, adapted side by side in one ``vmap``; the one whose support loss is lowest in
     the end is taken.
 
@@ -44,9 +43,6 @@ class Multistart(Ensemble):
             in a wrong valley; its logarithm, say, is not.
     """
 
-    result = Adapted  # type: ignore[assignment]
-    fewest = 1
-
     def __init__(
         self,
         make: Callable[[int], MetaLearner],
@@ -70,47 +66,25 @@ class Multistart(Ensemble):
         """The one learner that all starts share, but for their parameters."""
         return cast(MAML, self.member.learner)
 
-    def forward(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
-        """The objective of each task, ``[n_tasks]``, and the support losses, ``[n_tasks, steps +
-        1]``, of the best start after each step.
+    def weights_now(self) -> Sequence[float] | Tensor:
+        """The weights of the steps at this point of training, as the starts have them."""
+        return self.learner.weights_now()
+
+    def judged_path(
+        self, support: Any, query: Any, used: Sequence[int]
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """Query losses of one task after ``used`` steps each, every start weighted by how well it
+        fits the support; and the support losses, after each step of the best start.
         """
-        _, annealing = self.learner.phase
-        return self.objective(
-            batch, self.learner.annealed if annealing else self.learner.step_weights
-        )
 
-    def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
-        """The objective of each task, ``[n_tasks]``; with ``steps``, after so many steps."""
-        self._check(batch)
-        ours = self.learner.step_weights
-        weights = ours if steps is None else [0.0] * self._steps(steps) + [1.0]
-        return self.objective(batch, weights)[0]
+        def one_start(learner: MAML) -> tuple[Tensor, Tensor]:
+            path, losses = learner.inner_path(support, used[-1])
+            on_query = [self.query_loss(learner.predictor(path[k]), query) for k in used]
+            return torch.stack(on_query), losses
 
-    def objective(
-        self, batch: TaskBatch, step_weights: Sequence[float] | Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Query losses of the starts, weighted by how well each fits the support."""
-        used = [k for k, w in enumerate(step_weights) if isinstance(w, Tensor) or w]
-
-        def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
-            def one_start(learner: MAML) -> tuple[Tensor, Tensor]:
-                path, losses = learner.inner_path(support, used[-1])
-                on_query = [self.query_loss(learner.predictor(path[k]), query) for k in used]
-                return torch.stack(on_query), losses
-
-            on_query, losses = self._each(one_start)  # [starts, used], [starts, steps + 1]
-            weighed = (self._shares(losses[:, used]) * on_query).sum(0)  # [used]
-            terms = [step_weights[k] * weighed[i] for i, k in enumerate(used)]
-            return torch.stack(terms).sum(), losses.amin(0)
-
-        return torch.vmap(one_task)(batch.support, batch.query)
-
-    def every_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
-        """The paths of all starts on one task, leaves ``[starts, ..]``, and their support losses,
-        ``[starts, steps + 1]``.
-        """
-        path, losses = self._each(lambda learner: learner.inner_path(support, steps))
-        return path, losses
+        on_query, losses = self._each(one_start)  # [starts, used], [starts, steps + 1]
+        weighed = (self._shares(losses[:, used]) * on_query).sum(0)  # [used]
+        return [weighed[i] for i in range(len(used))], losses.amin(0)
 
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """After each step: all weights of the start with the lowest support loss, and that loss."""
@@ -119,7 +93,7 @@ class Multistart(Ensemble):
         chosen = [self._take({**shared, **theta}, losses[:, k]) for k, theta in enumerate(path)]
         return chosen, losses.amin(0)
 
-    def predictor(self, theta: Weights) -> Predict:  # type: ignore[override]
+    def predictor(self, theta: Weights) -> Predict:
         """The model with the weights ``theta`` of the chosen start."""
         return self.learner.predictor(theta)
 

@@ -80,10 +80,12 @@ class Reptile(MAML):
 
 def _together(support: Any, query: Any) -> Any:
     """All points of one task."""
-    try:
-        return type(support)(*(torch.cat(pair) for pair in zip(support, query, strict=True)))
-    except (RuntimeError, IndexError, ValueError) as error:
+    shapes = [[list(leaf.shape) for leaf in part] for part in (support, query)]
+    ends = [[shape[1:] if shape else None for shape in part] for part in shapes]
+    if ends[0] != ends[1] or None in ends[0]:
         raise MamlkitError(
             "Reptile trains on support and query as one set of points, but they cannot be put "
-            f"together along their first axis: {error}. Every tensor of a task must be [n, ...]."
-        ) from error
+            f"together along their first axis: a task's support has shapes {shapes[0]}, its query "
+            f"{shapes[1]}. Every tensor of a task must be [n, ...]."
+        )
+    return type(support)(*(torch.cat(pair) for pair in zip(support, query, strict=True)))

@@ -94,8 +94,7 @@ def _floor(penalty: Tensor, features: Tensor) -> Tensor:
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
     """matrix^-1 right. A matrix that is not finite gives nan, not an error of its own."""
-    solution: Tensor = torch.linalg.solve_ex(matrix, right)[0]
-    return solution
+    return torch.linalg.solve_ex(matrix, right)[0]
 
 
 def _logistic_value(scores: Tensor, target: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mamlkit.learners.base import Weights
+from mamlkit.learners.base import Weights, flatten, unflatten
 
 LearnedLR = Literal["tensor", "step", "element", "matrix"]
 
@@ -17,9 +17,8 @@ LearnedLR = Literal["tensor", "step", "element", "matrix"]
 def descend(theta: Weights, alpha: Weights | Tensor, direction: Weights) -> Weights:
     """theta - alpha * direction, with one step size per name, or a matrix over all entries."""
     if isinstance(alpha, Tensor):  # [P, P], P = number of adapted weights
-        flat = alpha @ torch.cat([d.reshape(-1) for d in direction.values()])  # [P]
-        parts = torch.split(flat, [d.numel() for d in direction.values()])
-        return {n: w - part.view_as(w) for (n, w), part in zip(theta.items(), parts, strict=True)}
+        step = unflatten(alpha @ flatten(direction), theta)
+        return {name: w - step[name] for name, w in theta.items()}
     return {name: w - alpha[name] * direction[name] for name, w in theta.items()}
 
 

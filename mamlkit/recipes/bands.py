@@ -9,9 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mamlkit.learners import CAVIA
+from mamlkit.learners import CAVIA, BayesianHead, Ensemble
 from mamlkit.learners.meta import MetaLearner
-from mamlkit.learners.uncertainty import BayesianHead, Ensemble
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT
 from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened

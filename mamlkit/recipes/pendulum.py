@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML
 from mamlkit.losses import derivatives, trajectories
-from mamlkit.mechanics import ContextNet, Hamiltonian
+from mamlkit.mechanics import Hamiltonian
 from mamlkit.models import MLP
 from mamlkit.recipes.jobs import (
     SHIPPED_SEEDS,
@@ -78,10 +78,10 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MAML:
         "separable": lambda: CAVIA(
             Hamiltonian(1, (16, 16), separable=True, seed=seed).float(), **settings
         ),
-        "free": lambda: CAVIA(ContextNet(2, 2, (22, 22), seed=seed).float(), **settings),
-        "concatenate": lambda: CAVIA(
-            ContextNet(2, 2, (23, 23), enter="concatenate", seed=seed).float(), **settings
+        "free": lambda: CAVIA(
+            MLP(2, 2, (22, 22), context=1, feed="affine", seed=seed).float(), **settings
         ),
+        "concatenate": lambda: CAVIA(MLP(2, 2, (23, 23), context=1, seed=seed).float(), **settings),
         "maml": lambda: MAML(MLP(2, 2, (23, 23), seed=seed).float(), **settings),
         "head": lambda: ANIL(MLP(2, 2, (23, 23), seed=seed).float(), **settings),
         "pooled": lambda: Pooled(MLP(2, 2, (23, 23), seed=seed).float(), **settings),

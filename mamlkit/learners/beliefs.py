@@ -1,0 +1,100 @@
+"""How sure is a prediction? Predictions that give a Gaussian, not a number alone, how they are
+judged, and where they say to measure next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from mamlkit.checks import as_points
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import Adapted
+from mamlkit.losses import Predict
+from mamlkit.tasks.base import Data
+
+
+class Gaussian(NamedTuple):
+    """What is believed of the law at m points: ``mean`` and ``variance``, ``[m, d_out]`` each.
+
+    Of the law itself, as the query of a family holds it. A new measurement has its noise besides.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+class Belief:
+    """A prediction that knows how sure it is: call it for the mean, ask it for the distribution.
+
+    Args:
+        distribution: ``x [m, d_in] -> Gaussian [m, d_out]``.
+        gain: what a measurement at each x is worth, ``[m]``; see :func:`where_next`. By default
+            the variance there.
+    """
+
+    def __init__(
+        self,
+        distribution: Callable[[Tensor], Gaussian],
+        gain: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.distribution = distribution
+        self.gain = gain or (lambda x: distribution(x).variance.mean(-1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The mean: ``[m, d_in] -> [m, d_out]``."""
+        return self.distribution(x).mean
+
+
+class AdaptedGaussian(Adapted):
+    """As :class:`mamlkit.learners.Adapted`, and it says how sure it is."""
+
+    _predict: Belief
+
+    def distribution(self, x: Tensor) -> Gaussian:
+        """Mean and variance of the law at ``x [m, d_in]``: ``[m, d_out]`` each."""
+        return self._ask(self._predict.distribution, x)
+
+    def gain(self, x: Tensor) -> Tensor:
+        """What a measurement at each of ``x [m, d_in]`` is worth, ``[m]``: :func:`where_next`."""
+        return self._ask(self._predict.gain, x)
+
+
+def gaussian_nll(predict: Predict, data: Data) -> Tensor:
+    """Negative log likelihood of ``data.y`` under ``predict.distribution``, mean over points and
+    outputs: ``log(2 pi v) / 2 + (y - m)^2 / (2 v)``. Points are judged one by one.
+    """
+    if not hasattr(predict, "distribution"):
+        raise MamlkitError(
+            "gaussian_nll needs a prediction with .distribution(x), such as that of "
+            "mk.BayesianHead or mk.Ensemble; this one gives no variance."
+        )
+    mean, variance = predict.distribution(data.x)
+    if mean.shape != data.y.shape:
+        raise MamlkitError(
+            f"the model predicts shape {list(mean.shape)}, but y has shape {list(data.y.shape)}; "
+            "a Gaussian likelihood needs both alike, [n, d_out]."
+        )
+    return ((2 * math.pi * variance).log() + (data.y - mean) ** 2 / variance).mean() / 2
+
+
+def where_next(predict: Any, x: Tensor) -> int:
+    """Where to measure next: the index of the best of the candidates ``x [m, d_in]``.
+
+    For a Bayesian head: the candidate that lowers the mean variance over all candidates most.
+    Measuring at c lowers the variance at j by ``cov(j, c)^2 / (cov(c, c) + noise^2)``, whatever
+    comes out. For an ensemble and the rest: the candidate where the variance is greatest.
+    """
+    if not hasattr(predict, "distribution"):
+        raise MamlkitError(
+            "where_next needs a prediction with .distribution(x), such as mk.BayesianHead or "
+            "mk.Ensemble gives; this one has no variance."
+        )
+    x = as_points("x", x)
+    gain = (
+        predict.gain(x) if hasattr(predict, "gain") else predict.distribution(x).variance.mean(-1)
+    )
+    return int(gain.argmax())

@@ -1,0 +1,196 @@
+"""Checks of what learners are given: the support of a task, batches, models and settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mamlkit.checks import as_points, as_tensor, count, number
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import Weights
+from mamlkit.tasks.base import Data, TaskBatch
+
+
+def as_numbers(x: Any, y: Tensor | None) -> Data:
+    """Check the points of one regression task and bring them to one floating-point type."""
+    data = as_data(x, y)
+    if not (hasattr(data, "x") and hasattr(data, "y")):
+        raise MamlkitError(
+            f"this yardstick fits points (x, y), but the data are {type(data).__name__} with "
+            f"{data._fields}."
+        )
+    x, y = as_data(data.x, data.y)
+    if y.ndim < 2:
+        raise MamlkitError(f"y has shape {list(y.shape)}; this yardstick needs numbers [n, d_out].")
+    x, y = (t if t.is_floating_point() else t.to(torch.get_default_dtype()) for t in (x, y))
+    common = torch.promote_types(x.dtype, y.dtype)
+    return Data(x.to(common), y.to(common))
+
+
+def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
+    """Check one task's support, ``(x, y)`` or another NamedTuple, and move it to ``like``."""
+    if isinstance(x, Data) and y is None:
+        x, y = x
+    if y is None and not hasattr(x, "_fields"):
+        raise MamlkitError(
+            f"adapt() was given x of type {type(x).__name__} and no y; call adapt(x, y), or "
+            "adapt(data) with a NamedTuple of tensors."
+        )
+    if y is None:
+        return type(x)(*(as_tensor(f, v, like) for f, v in zip(x._fields, x, strict=True)))
+    x, y = as_points("x", x, like), as_points("y", y, like)
+    if not x.is_floating_point():  # whole numbers typed by hand; only y may be labels
+        x = x.to(next(iter(like.values())).dtype if like else torch.get_default_dtype())
+    data = Data(x, y)
+    if len(data.x) != len(data.y):
+        raise MamlkitError(
+            f"x has {len(data.x)} points and y has {len(data.y)}; they must be pairs."
+        )
+    return data
+
+
+def check_model(model: Any) -> None:
+    """Refuse what cannot be meta-learned, before any work is done."""
+    if not isinstance(model, nn.Module):
+        raise MamlkitError(
+            f"model must be a torch.nn.Module, but {type(model).__name__} was given; "
+            "for example mk.models.MLP(1, 1)."
+        )
+    parameters = list(model.parameters())
+    if not parameters:
+        raise MamlkitError(f"model ({type(model).__name__}) has no parameters to learn.")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in parameters):
+        raise MamlkitError(
+            f"model ({type(model).__name__}) has lazy layers without a size yet; run it once on "
+            "some input first."
+        )
+    for name, module in model.named_modules():
+        if getattr(module, "track_running_stats", False):
+            raise MamlkitError(
+                f"layer {name!r} is {type(module).__name__} with running statistics, which mix "
+                "tasks; use GroupNorm or LayerNorm, or track_running_stats=False."
+            )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise MamlkitError(
+                f"layer {name!r} is {type(module).__name__}(p={module.p}), whose random numbers "
+                "differ between inner steps; remove it or set p=0."
+            )
+
+
+def check_batch(batch: Any, like: Weights) -> None:
+    """Check that ``batch`` is a TaskBatch whose leaves agree in tasks, type and device."""
+    if not isinstance(batch, TaskBatch):
+        raise MamlkitError(
+            f"batch must be a TaskBatch, but {type(batch).__name__} was given; "
+            "get one from family.sample(n_tasks, shots)."
+        )
+    leaves = [*batch.support, *batch.query]
+    if any(not isinstance(leaf, Tensor) or leaf.ndim == 0 for leaf in leaves):
+        raise MamlkitError("support and query must be NamedTuples of tensors with a task axis.")
+    sizes = sorted({len(leaf) for leaf in leaves})
+    if len(sizes) > 1 or sizes[0] == 0:
+        raise MamlkitError(
+            f"support and query hold {sizes} tasks along their first axes; every tensor needs the "
+            "same number, at least one."
+        )
+    first = next(iter(like.values()))
+    for leaf in leaves:
+        if leaf.is_floating_point() and (leaf.dtype, leaf.device) != (first.dtype, first.device):
+            raise MamlkitError(
+                f"batch is {leaf.dtype} on {leaf.device}, the learner {first.dtype} on "
+                f"{first.device}; sample with dtype={first.dtype}, device={str(first.device)!r}."
+            )
+
+
+def check_pairs(learner: Any, support: Any) -> None:
+    """Refuse a support that is not points ``x`` with ``y``."""
+    if not hasattr(support, "x") or not hasattr(support, "y"):
+        raise MamlkitError(
+            f"{type(learner).__name__} fits points (x, y), but the support holds "
+            f"{list(support._fields)}; use mk.Data(x, y), or mk.MAML with a loss of your own."
+        )
+
+
+def check_size(model: nn.Module, x: Tensor) -> None:
+    """Refuse points that a plain torch model cannot take. (Models of ours look for themselves.)"""
+    first = model
+    while type(first) is nn.Sequential and len(first):
+        first = first[0]
+    if type(first) is nn.Linear and x.shape[-1] != first.in_features:
+        raise MamlkitError(
+            f"the model ({type(model).__name__}) cannot take x of shape {list(x.shape)}: its first "
+            f"layer takes {first.in_features} numbers. Check that the model's input size is the "
+            "family's d_in."
+        )
+
+
+def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the parameters that ``adapt`` means; a name that is not there is an error."""
+    names = [name for name, _ in model.named_parameters()]
+    contexts = [name for name in names if name.rpartition(".")[2] == "context"]
+    if adapt == "all":
+        return tuple(names)
+    if adapt == "context" and not contexts:
+        raise MamlkitError(
+            f"adapt='context' needs a parameter called context, but the model has {names}. "
+            "Use mk.models.MLP(..., context=2) or mk.models.LowRank(model, context=2)."
+        )
+    if adapt == "context":
+        return tuple(contexts)
+    if adapt == "head" and contexts:
+        raise MamlkitError(
+            "adapt='head' looks for the last layer, but this model has a context, and more "
+            "parameters after its layers; use adapt='context', or name what should adapt."
+        )
+    if adapt == "head":
+        module = names[-1].rpartition(".")[0]
+        return tuple(n for n in names if n.rpartition(".")[0] == module)
+    patterns = [adapt] if isinstance(adapt, str) else list(adapt)
+    for pattern in patterns or [""]:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise MamlkitError(
+                f"adapt={pattern!r} matches no parameter; the model has {names}. "
+                "Give a name, a pattern such as 'layers.1.*', 'all' or 'head'."
+            )
+    return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
+
+
+def check_settings(
+    inner_lr: float,
+    inner_steps: int,
+    learn_lr: str | None,
+    positive_lr: bool,
+    step_weights: Sequence[float] | None,
+) -> None:
+    """Refuse settings that cannot work, in plain words."""
+    number("inner_lr", inner_lr)
+    count("inner_steps", inner_steps, least=0)
+    if learn_lr not in (None, "tensor", "step", "element", "matrix"):
+        raise MamlkitError(
+            f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'step', 'element' or "
+            "'matrix'."
+        )
+    if learn_lr == "step" and inner_steps == 0:
+        raise MamlkitError(
+            "learn_lr='step' learns a rate for each inner step; use inner_steps >= 1."
+        )
+    if positive_lr and (learn_lr in (None, "matrix") or inner_lr == 0):
+        raise MamlkitError(
+            "positive_lr=True needs learn_lr='tensor', 'step' or 'element' and inner_lr > 0, but "
+            f"learn_lr={learn_lr!r} and inner_lr={inner_lr!r} were given."
+        )
+    if step_weights is None:
+        return
+    weights = list(step_weights)
+    good = all(isinstance(w, Real) and math.isfinite(w) for w in weights)
+    if not good or len(weights) != inner_steps + 1 or not any(weights):
+        raise MamlkitError(
+            f"step_weights={weights} must hold inner_steps + 1 = {inner_steps + 1} finite "
+            "numbers, one for the query loss after each of 0 .. inner_steps steps, not all zero."
+        )
