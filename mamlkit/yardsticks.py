@@ -35,7 +35,7 @@ from mamlkit.learners.base import (
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.uncertainty import Belief, Gaussian
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import Family, Physics
+from mamlkit.tasks.base import Family, Physics, check_family
 
 __all__ = [
     "Bayes",
@@ -389,9 +389,8 @@ class GaussianProcess:
 
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
     """Noise-free training curves on one grid; of a finite family each member once."""
-    if not isinstance(family, Family):
-        raise MamlkitError(f"fit() learns from a Family, but {type(family).__name__} was given.")
-    n_tasks = min(count("n_tasks", n_tasks), getattr(family, "n_members", n_tasks))
+    check_family(family)
+    n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)
     return family.curves(n_tasks, generator=fresh_generator(seed))
 
 
