@@ -1,10 +1,11 @@
-"""Checks of plain values: whole and real numbers, intervals, generators, points. Each returns the
-value in the form that the rest works with, or says what was given and what is needed.
+"""Checks of plain values: numbers, intervals, names, generators, points. Each returns the value in
+the form that the rest works with, or says what was given and what is needed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -44,6 +45,14 @@ def interval(name: str, value: Any) -> tuple[float, float]:
             "given."
         )
     return low, high
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Check that ``value`` is one of ``choices``, and return it."""
+    choices = list(choices)
+    if value not in choices:
+        raise MamlkitError(f"{name}={value!r} is not known; choose from {choices}.")
+    return str(value)
 
 
 def fresh_generator(seed: int | None = None) -> torch.Generator:

@@ -20,7 +20,7 @@ from mamlkit.checks import count, fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import adapt_one
 from mamlkit.gradients import meta_gradients
-from mamlkit.tasks.base import Family, TaskBatch, convert
+from mamlkit.tasks.base import Family, TaskBatch, check_family, convert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,11 +76,7 @@ def cost_table(
 
     if not isinstance(learners, Mapping) or not learners:
         raise MamlkitError("cost_table() needs a dict of learners, such as {'MAML': learner}.")
-    if not isinstance(family, Family):
-        raise MamlkitError(
-            f"family must be a Family, but {type(family).__name__} was given; "
-            "for example mk.tasks.Sinusoid()."
-        )
+    check_family(family)
     repeats = count("repeats", repeats)
     generator = fresh_generator(count("seed", seed, least=0))
     meta_batch = count("meta_batch", meta_batch)

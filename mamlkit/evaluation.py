@@ -17,18 +17,18 @@ from mamlkit.learners.base import Episodes, Weights
 from mamlkit.learners.maml import MAML
 from mamlkit.losses import Loss, Predict, mse
 from mamlkit.tasks.base import (
+    QUERIES,
     Data,
     Family,
     Physics,
     TaskBatch,
+    check_family,
     convert,
 )
 from mamlkit.training import draw_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
-
-QUERIES = 100  # query points of a task of an infinite family, when the caller does not say
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def evaluate(
         steps: inner steps, also beyond the training count; None takes the learner's own. A
             learner without inner steps has one column, its result.
         n_tasks: number of tasks; None takes each member of a finite family once, else 600.
-        queries: query points of a task; None takes all the rest of a finite family, else 100.
+        queries: query points of a task; None takes all the rest where there are only so many,
+            else 100.
         seed: fixes the tasks; take another than for training and for tuning.
         loss: judges the query; None takes the learner's own loss, or :func:`mamlkit.losses.mse`.
 
@@ -147,13 +148,8 @@ def error_against_shots(
 
     if not shots:
         raise MamlkitError("error_against_shots() needs at least one number of shots.")
-    if not callable(family) and not isinstance(family, Family):
-        raise MamlkitError(
-            f"family must be a Family, or a function from shots to one, but "
-            f"{type(family).__name__} was given."
-        )
     tables = {
-        k: compare(learners, family if isinstance(family, Family) else family(k), k, **settings)
+        k: compare(learners, family(k) if callable(family) else family, k, **settings)
         for k in shots
     }
     table = pd.concat(tables, names=["shots", "learner"]).swaplevel()
@@ -163,19 +159,13 @@ def error_against_shots(
 
 
 def shuffled_support(
-    learner: Any,
-    family: Family,
-    shots: int = 10,
-    *,
-    n_tasks: int | None = None,
-    queries: int | None = None,
-    seed: int = 1,
-    loss: Loss | None = None,
+    learner: Any, family: Family, shots: int = 10, *, loss: Loss | None = None, **settings: Any
 ) -> Paired:
     """Does the learner use the support? ``reference``: its error with the task's own support;
     ``other``: with the support of another task. If the error does not rise, the support is ignored.
+    ``settings`` are ``n_tasks``, ``queries`` and ``seed`` of :func:`evaluate`.
     """
-    batch = new_tasks(family, shots, n_tasks, queries, seed)
+    batch = new_tasks(family, shots, **settings)
     if len(batch.support[0]) < 2:
         raise MamlkitError("shuffling supports needs at least two tasks; raise n_tasks.")
     # By half the tasks: neighbours in a finite family may be look-alikes.
@@ -184,20 +174,12 @@ def shuffled_support(
     return _paired(own, _curve(learner, batch._replace(support=rolled), None, loss).losses[:, -1])
 
 
-def zero_step_gap(
-    learner: Any,
-    family: Family,
-    shots: int = 10,
-    *,
-    n_tasks: int | None = None,
-    queries: int | None = None,
-    seed: int = 1,
-    loss: Loss | None = None,
-) -> Paired:
+def zero_step_gap(learner: Any, family: Family, shots: int = 10, **settings: Any) -> Paired:
     """How much does adaptation bring? ``reference``: the error after the inner steps; ``other``:
     before the first. A gap near zero means that tasks were memorised, or are all alike.
+    ``settings`` are those of :func:`evaluate`.
     """
-    losses = _curve(learner, new_tasks(family, shots, n_tasks, queries, seed), None, loss).losses
+    losses = evaluate(learner, family, shots, **settings).losses
     if losses.shape[1] < 2:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps, so there is no gap.")
     return _paired(losses[:, -1], losses[:, 0])
@@ -248,8 +230,7 @@ def half_width(losses: Tensor) -> Tensor:
     """Half width of the 95 % interval of the mean over the first axis."""
     if len(losses) < 2:
         return torch.full_like(losses[0], torch.nan)
-    width: Tensor = 1.96 * losses.std(0) / len(losses) ** 0.5
-    return width
+    return 1.96 * losses.std(0) / len(losses) ** 0.5
 
 
 def summary(losses: Tensor) -> dict[str, float]:
@@ -260,33 +241,31 @@ def summary(losses: Tensor) -> dict[str, float]:
 
 
 def new_tasks(
-    family: Family, shots: int, n_tasks: int | None, queries: int | None, seed: int
+    family: Family,
+    shots: int,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 1,
 ) -> TaskBatch:
     """The tasks that :func:`evaluate` and its kin judge on: float64, fixed by ``seed``."""
-    if not isinstance(family, Family):
-        raise MamlkitError(
-            f"family must be a Family, but {type(family).__name__} was given; "
-            "for example mk.tasks.Sinusoid()."
-        )
-    if queries is None and not hasattr(family, "every"):
-        queries = QUERIES
-    members = getattr(family, "n_members", None)
-    if members is not None and n_tasks is not None and count("n_tasks", n_tasks) > members:
-        raise MamlkitError(
-            f"n_tasks={n_tasks}, but this family has only {members} members, and the same one "
-            "twice is no new task; leave out n_tasks to take each once."
-        )
-    if n_tasks is None:
+    check_family(family)
+    if n_tasks is None and family.members is not None:
         return draw_tasks(family, shots, queries, None, seed, dtype=torch.float64)
+    n_tasks = 600 if n_tasks is None else count("n_tasks", n_tasks)
+    if family.n_members is not None and n_tasks > family.n_members and not family.repeats:
+        raise MamlkitError(
+            f"n_tasks={n_tasks}, but this family has only {family.n_members} members, and the "
+            "same one twice is no new task; leave out n_tasks to take each once."
+        )
+    if queries is None:
+        queries = family.rest(count("shots", shots)) or QUERIES
     generator = fresh_generator(count("seed", seed, least=0))
     return family.sample(n_tasks, shots, queries, generator=generator, dtype=torch.float64)
 
 
 def _curve(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
     if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
-        like = next(learner.parameters())
-        moved = convert(batch, like.dtype, like.device)
-        episodes: Episodes = cast(Any, learner).episodes(moved, steps, loss)
+        episodes: Episodes = cast(Any, learner).episodes(_for(learner, batch), steps, loss)
         support, query = (t.double().cpu() for t in episodes)
         return Curve(query, support, batch.physics)
     if isinstance(learner, type) or not hasattr(learner, "adapt"):
@@ -297,27 +276,34 @@ def _curve(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None)
         )
     if steps is not None:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
-    judge = loss or mse
-    moved = batch
     inner = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
-    if isinstance(inner, nn.Module) and any(True for _ in inner.parameters()):
-        like = next(inner.parameters())
-        moved = convert(batch, like.dtype, like.device)
-    if hasattr(learner, "adapt_tasks"):  # all tasks at once
-        weights = learner.adapt_tasks(moved.support)
-
-        def judged(w: Weights, query: Any) -> Tensor:
-            return judge(lambda x: functional_call(learner.model, w, (x,)), query)
-
-        losses = vmap(judged)(weights, moved.query)
-    else:
-        results = []
-        for i in range(len(moved.support[0])):
-            predict = _tensors_only(adapt_one(learner, moved, i), learner)
-            results.append(judge(predict, type(moved.query)(*(leaf[i] for leaf in moved.query))))
-        losses = torch.stack(results)
-    losses = losses.detach().double().cpu()[:, None]
+    judge = _judge_together if hasattr(learner, "adapt_tasks") else _judge_in_turn
+    losses = judge(learner, _for(inner, batch), loss or mse).detach().double().cpu()[:, None]
     return Curve(losses, torch.full_like(losses, torch.nan), batch.physics)
+
+
+def _for(model: Any, batch: TaskBatch) -> TaskBatch:
+    """The batch in the type and on the device of a model, if that has any."""
+    like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return batch if like is None else convert(batch, like.dtype, like.device)
+
+
+def _judge_together(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
+    """Query losses ``[n_tasks]`` of a learner that adapts to all tasks at once."""
+
+    def judged(w: Weights, query: Any) -> Tensor:
+        return loss(lambda x: functional_call(learner.model, w, (x,)), query)
+
+    return vmap(judged)(learner.adapt_tasks(batch.support), batch.query)
+
+
+def _judge_in_turn(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
+    """Query losses ``[n_tasks]`` of a learner that adapts to one task after another."""
+    losses = []
+    for i in range(len(batch.support[0])):
+        predict = _tensors_only(adapt_one(learner, batch, i), learner)
+        losses.append(loss(predict, type(batch.query)(*(leaf[i] for leaf in batch.query))))
+    return torch.stack(losses)
 
 
 def _tensors_only(predict: Predict, learner: Any) -> Predict:
@@ -346,10 +332,8 @@ def adapt_one(learner: Any, batch: TaskBatch, i: int) -> Predict:
                 f"{sorted(batch.physics)}."
             )
         physics = {name: batch.physics[name][i] for name in told}
-        predict: Predict = learner.adapt(*support, physics=physics)
-        return predict
-    predict = learner.adapt(*support) if isinstance(support, Data) else learner.adapt(support)
-    return predict
+        return learner.adapt(*support, physics=physics)
+    return learner.adapt(*support) if isinstance(support, Data) else learner.adapt(support)
 
 
 def _paired(reference: Tensor, other: Tensor) -> Paired:

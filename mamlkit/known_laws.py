@@ -16,7 +16,8 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted
 from mamlkit.learners.checking import as_data, as_numbers
 from mamlkit.losses import Predict
-from mamlkit.simulators import Simulator
+from mamlkit.simulators import Simulator, bounded
+from mamlkit.tasks import lotka_volterra
 from mamlkit.tasks.base import Physics
 
 
@@ -62,11 +63,10 @@ class CurveFit:
             )
 
         low, high = torch.tensor(list(self.simulator.bounds.values()), dtype=torch.float64).T
-        middle, half = (low + high) / 2, (high - low) / 2
 
         def residuals(u: Any) -> Any:
             self.evaluations += 1
-            values = middle + half * torch.sin(torch.as_tensor(u))  # all at once, for speed
+            values = bounded(torch.as_tensor(u), low, high)  # all at once, for speed
             p = dict(zip(names, values.unbind(), strict=True))
             return (self.simulator.law(x, p) - y).reshape(-1).numpy()
 
@@ -113,8 +113,7 @@ class LeeKesler:
             t, log_t, t6 = 1 / x_new, x_new.log(), x_new**6
             f0 = 5.92714 - 6.09648 * t - 1.28862 * log_t + 0.169347 * t6
             f1 = 15.2518 - 15.6875 * t - 13.4721 * log_t + 0.43577 * t6
-            log_p: Tensor = (f0 + w.to(x_new) * f1) / math.log(10)
-            return log_p
+            return (f0 + w.to(x_new) * f1) / math.log(10)
 
         return predict
 
@@ -142,7 +141,7 @@ class LotkaVolterraFit:
         t, y = data.t.double().numpy(), data.y[0].double().numpy()
 
         def rate(y: Any, _: float, a: float, b: float, d: float, g: float) -> tuple[float, float]:
-            return a * y[0] - b * y[0] * y[1], d * y[0] * y[1] - g * y[1]
+            return lotka_volterra.law(y[0], y[1], b, d, a, g)
 
         def residuals(p: Any) -> Any:
             start = np.exp(p[4:]) if self.fit_start else y[0]
@@ -161,8 +160,8 @@ class LotkaVolterraFit:
         a, b, d, g = (float(v) for v in self.parameters(data))
 
         def field(state: Tensor) -> Tensor:
-            eaten = state[..., 0] * state[..., 1]
-            return torch.stack([a * state[..., 0] - b * eaten, d * eaten - g * state[..., 1]], -1)
+            prey, predators = state.unbind(-1)
+            return torch.stack(lotka_volterra.law(prey, predators, b, d, a, g), -1)
 
         return field
 

@@ -23,7 +23,7 @@ from mamlkit.checks import count, fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import Curve, adapt_one
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Family, TaskBatch
+from mamlkit.tasks.base import Family, TaskBatch, check_family
 from mamlkit.training import History
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def adaptation_fan(
         ax.plot(x[:, 0], predict(x)[:, 0].detach().cpu(), **line(i), label=label)
     support_x, support_y = batch.support.x[task, :, 0], batch.support.y[task, :, 0]
     ax.plot(support_x, support_y, **points(), label="support")
-    ax.set(xlabel=family.x_label, ylabel=family.y_label, title=task_name(family, physics))
+    ax.set(xlabel=family.x_label, ylabel=family.y_label, title=family.name_of(physics))
     _legend(ax)
     return ax
 
@@ -358,8 +358,7 @@ def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
 
 def check_one_dimensional(family: Family) -> None:
     """Refuse a family that has no single curve to draw."""
-    if not isinstance(family, Family):
-        raise MamlkitError(f"family must be a Family, but {type(family).__name__} was given.")
+    check_family(family)
     if (family.d_in, family.d_out) != (1, 1):
         raise MamlkitError(
             f"only a curve y(x) can be drawn, but {type(family).__name__} has d_in={family.d_in} "
@@ -372,14 +371,13 @@ def tasks_to_draw(family: Family, shots: int, seed: int, task: int) -> TaskBatch
     if isinstance(task, bool) or not isinstance(task, int) or task < 0:
         raise MamlkitError(f"task must be a whole number >= 0, but {task!r} was given.")
     generator = fresh_generator(seed)
-    if not hasattr(family, "every"):
+    if family.n_members is None:
         return family.sample(task + 1, shots, generator=generator, dtype=torch.float64)
-    batch: TaskBatch = family.every(shots, generator=generator, dtype=torch.float64)
-    if task >= len(batch.support[0]):
+    if task >= family.n_members:
         raise MamlkitError(
-            f"task={task}, but this family has {len(batch.support[0])} members; count from 0."
+            f"task={task}, but this family has {family.n_members} members; count from 0."
         )
-    return batch
+    return family.every(shots, generator=generator, dtype=torch.float64)
 
 
 def predictions(
@@ -397,13 +395,6 @@ def predictions(
 def steps_label(steps: int) -> str:
     """A number of inner steps in words."""
     return "before any step" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
-
-
-def task_name(family: Family, physics: Mapping[str, Any]) -> str:
-    """The name of a task for a title: its member's name, or its physical parameters."""
-    if hasattr(family, "names") and "fluid" in physics:
-        return str(family.names[int(physics["fluid"])])
-    return ", ".join(f"{name.replace('_', ' ')} {float(p):.3g}" for name, p in physics.items())
 
 
 def _axes(ax: Axes | None, height: float | None = None) -> Axes:

@@ -116,12 +116,12 @@ def draw_page(learner: MAML, part: Part = "test") -> Any:
     errors = evaluate(learner, family, 1, loss=rmse).losses[:, -1]
     marks = {int(errors.argmin()): "best: ", int(errors.argmax()): "worst: "}
     panels = []
-    for i in range(family.n_members):
+    for i in range(len(errors)):
         physics = {name: values[i] for name, values in batch.physics.items()}
         x, y = family.true_curve(physics)
         support = batch.support
         predict = learner.adapt(support.x[i], support.y[i])
-        name = family.names[int(physics["fluid"])]
+        name = family.name_of(physics)
         panels.append(
             plots.Panel(
                 title=f"{marks.get(i, '')}{name}\nRMSE {errors[i]:.4f}",

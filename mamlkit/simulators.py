@@ -16,6 +16,11 @@ from mamlkit.errors import MamlkitError
 Law = Callable[[Tensor, dict[str, Tensor]], Tensor]
 
 
+def bounded(u: Tensor, low: Any, high: Any) -> Tensor:
+    """The value between ``low`` and ``high`` that the unbounded number ``u`` stands for."""
+    return (low + high) / 2 + (high - low) / 2 * torch.sin(u)
+
+
 class Simulator(nn.Module):
     """A simulator whose parameters are to be found, ``[n, d_in] -> [n, d_out]``.
 
@@ -85,7 +90,7 @@ class Simulator(nn.Module):
         found = {}
         for name, (low, high) in self.bounds.items():
             u = getattr(self, name) if weights is None else weights[name]
-            found[name] = (low + high) / 2 + (high - low) / 2 * torch.sin(u)
+            found[name] = bounded(u, low, high)
         return found
 
     def at(self, start: Mapping[str, float]) -> Self:

@@ -27,7 +27,7 @@ from mamlkit.checks import count, fresh_generator, number
 from mamlkit.distributed import join
 from mamlkit.errors import MamlkitError
 from mamlkit.gradients import Compile, meta_gradients
-from mamlkit.tasks.base import Family, TaskBatch
+from mamlkit.tasks.base import Family, TaskBatch, check_family
 
 Schedule = Literal["constant", "cosine"]
 
@@ -441,15 +441,10 @@ def draw_tasks(
     family: Family, shots: int, queries: int | None, n_tasks: int | None, seed: int, **drawn: Any
 ) -> TaskBatch:
     """A fixed set of tasks: each member once if the family is finite, else ``n_tasks`` draws."""
-    if not isinstance(family, Family):
-        raise MamlkitError(
-            f"tasks come from a Family, but {type(family).__name__} was given; "
-            "for example mk.tasks.Sinusoid()."
-        )
+    check_family(family)
     generator = fresh_generator(seed)
-    if hasattr(family, "every"):
-        batch: TaskBatch = family.every(shots, queries, generator=generator, **drawn)
-        return batch
+    if family.members is not None:
+        return family.every(shots, queries, generator=generator, **drawn)
     return family.sample(n_tasks or 600, shots, queries, generator=generator, **drawn)
 
 

@@ -31,7 +31,6 @@ from mamlkit.plots import (
     line,
     points,
     steps_label,
-    task_name,
     tasks_to_draw,
 )
 from mamlkit.tasks.base import Data, Family, TaskBatch
@@ -113,10 +112,10 @@ def explorer(
     check_one_dimensional(family)
     first = _chosen(learners, None)
     controls: dict[str, Any] = {}
-    if hasattr(family, "every"):
+    if family.members is not None:
         batch = tasks_to_draw(family, shots, seed, 0)
         members = [
-            (task_name(family, {k: v[i] for k, v in batch.physics.items()}), i)
+            (family.name_of({k: v[i] for k, v in batch.physics.items()}), i)
             for i in range(len(batch.support[0]))
         ]
         controls["task"] = ipywidgets.Dropdown(options=members, value=0, description="task")
@@ -156,7 +155,7 @@ def explorer(
         settings: dict[str, Any] = {
             k: values[k] for k in ("task", "shots", "seed", "name", "others") if k in values
         }
-        if not hasattr(family, "every"):
+        if family.members is None:
             settings["physics"] = {name: values[name] for name in physical}
         for name in ("steps", "inner_lr"):
             if controls[name].layout.display != "none":
@@ -252,7 +251,7 @@ def draw(
             ax.plot(x[:, 0], predicted[:, 0], **line(i), label=label)
         ax.plot(support.x[:, 0], support.y[:, 0], **points(), label="support")
         ax.set_ylim(_limits(torch.cat([y, support.y]), torch.cat(list(curves.values()))))
-        title = task_name(family, truth)
+        title = family.name_of(truth)
         ax.set(xlabel=family.x_label, ylabel=family.y_label, title=title)
         if len(curves) > 3:
             figure.set_size_inches(9.0, 4.0)
@@ -291,7 +290,7 @@ def _measure(
     family: Family, shots: int, physics: Mapping[str, float] | None, task: int, seed: int
 ) -> tuple[TaskBatch, int]:
     """A batch of float64 tasks and the place in it of the one to draw."""
-    if hasattr(family, "every"):
+    if family.members is not None:
         if physics is not None:
             raise MamlkitError(
                 f"{type(family).__name__} is a finite family; choose a member with task=..., not "
@@ -308,7 +307,7 @@ def _measure(
     one = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
     x = family.inputs(1, count("shots", shots), generator)
     y = family._evaluate(x, one)
-    return TaskBatch(Data(x, family._measure(y, generator)), Data(x, y), one), 0
+    return TaskBatch(Data(x, family._noisy(y, generator)), Data(x, y), one), 0
 
 
 def _has_steps(learner: Any) -> bool:

@@ -30,7 +30,7 @@ from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import Data, Family, Physics
+from mamlkit.tasks.base import Data, Family, Physics, check_family
 
 __all__ = [
     "Bayes",
@@ -393,9 +393,8 @@ def _one_output(name: str, x: Any, y: Tensor | None) -> Data:
 
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
     """Noise-free training curves on one grid; of a finite family each member once."""
-    if not isinstance(family, Family):
-        raise MamlkitError(f"fit() learns from a Family, but {type(family).__name__} was given.")
-    n_tasks = min(count("n_tasks", n_tasks), getattr(family, "n_members", n_tasks))
+    check_family(family)
+    n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)
     return family.curves(n_tasks, generator=fresh_generator(seed))
 
 

@@ -316,7 +316,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "fluids: noise": (lambda: mk.tasks.VapourPressure(noise=2), ["relative", "one percent", "2"]),
     "fluids: shots": (lambda: FLUIDS.sample(2, 50, 1), ["shots=50", "39", "fewer"]),
     "fluids: queries": (lambda: FLUIDS.every(30, 10), ["shots=30", "queries=10", "40", "39"]),
-    "fluids: curves": (lambda: FLUIDS.split("test").curves(99), ["99", "32 fluids"]),
+    "fluids: curves": (lambda: FLUIDS.split("test").curves(99), ["99", "32 members"]),
     "fluids: more tasks than fluids": (
         lambda: mk.compare({"zero": ys.Zero()}, FLUIDS.split("test"), 1, n_tasks=600),
         ["n_tasks=600", "32 members", "leave out n_tasks"],
@@ -324,7 +324,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "family: no draw": (lambda: mk.Family().sample(2, 2), ["no draw(", "write it"]),
     "family: no law": (
         lambda: mk.Family().law(torch.zeros(1, 1, 1), {}),
-        ["no law(", "write it", "sample()"],
+        ["no law(", "write it", "measure()"],
     ),
     "family: math instead of torch": (
         lambda: own_family(law=lambda x, p: math.exp(x)).sample(3, 2),

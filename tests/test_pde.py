@@ -99,7 +99,7 @@ def test_the_ansatz_holds_edges_and_symmetry_and_training_reads_no_solution() ->
 
 
 def test_families_work_with_training_and_comparison() -> None:
-    model = pde.Ansatz(mk.models.MLP(1, 1, (8,)), Poisson.fixed, Poisson.factor)
+    model = pde.Ansatz(mk.models.MLP(1, 1, (8,)), Poisson.lift, Poisson.factor)
     loss = pde.residual_loss(pde.poisson, 0)
     learner = mk.FOMAML(model, 1e-3, loss=loss)
     history = mk.meta_train(learner, Poisson(), 10, meta_batch=4, iterations=30, progress=False)

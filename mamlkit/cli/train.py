@@ -151,7 +151,7 @@ def train(options: dict[str, Any], out: Path, command: str) -> History:
     family = find_family(options["family"])
     training, validation, test = (
         [family.split(part) for part in ("train", "validation", "test")]
-        if hasattr(family, "split")
+        if family.parts
         else [family] * 3
     )
     learner = make_learner(options, family).to(device, getattr(torch, options["dtype"]))

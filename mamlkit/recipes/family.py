@@ -155,7 +155,7 @@ def tasks(problem: str, part: str = "train") -> Family:
     if problem == "sinusoid":
         return Sinusoid()
     at = (MEASURED_AT,) if problem == "fluids" else None
-    return VapourPressure(at=at).split(part)  # type: ignore[arg-type]
+    return VapourPressure(at=at).split(part)
 
 
 def run(

@@ -28,6 +28,7 @@ from mamlkit.recipes.jobs import (
 from mamlkit.simulators import Simulator
 from mamlkit.tasks import DampedOscillator
 from mamlkit.tasks.base import Data
+from mamlkit.tasks.oscillator import law
 
 STEPS = 20
 
@@ -94,12 +95,6 @@ BOUNDS = {
 MIDDLE = {"amplitude": 1.25, "damping": 0.1, "frequency": 5.5, "phase": math.pi / 2}
 #: The rule of the inner loop: Adam with a short memory, since there are twenty steps.
 ADAM = adam(0.6, 0.9, 1e-4)
-
-
-def law(t: Tensor, p: dict[str, Tensor]) -> Tensor:
-    """A exp(-gamma t) cos(omega t + phi): ``t [n, 1]`` in s to ``[n, 1]`` in m."""
-    oscillation = torch.cos(p["frequency"] * t + p["phase"])
-    return p["amplitude"] * torch.exp(-p["damping"] * t) * oscillation
 
 
 def simulator() -> Simulator:

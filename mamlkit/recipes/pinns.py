@@ -75,7 +75,7 @@ def network(told: bool = False, seed: int = 0) -> Ansatz:
     """Two hidden layers of 20, odd in x and true on the edges; ``told`` also shows it nu."""
     inputs = Burgers.inputs_told if told else Burgers.inputs_even
     model = MLP(4 if told else 3, 1, hidden=(20, 20), seed=seed)
-    return Ansatz(model, Burgers.fixed, Burgers.factor, inputs)
+    return Ansatz(model, Burgers.lift, Burgers.factor, inputs)
 
 
 def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MetaLearner:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from mamlkit.checks import check_generator, count, interval, number
+from mamlkit.checks import (
+    check_generator,
+    count,
+    fresh_generator,
+    interval,
+    number,
+    one_of,
+)
 from mamlkit.errors import MamlkitError
 
 Physics = dict[str, Tensor]
+QUERIES = 100  # query points of a task where points have no end, when the caller does not say
 
 
 class Data(NamedTuple):
@@ -68,9 +78,20 @@ class Family:
       the law itself, so a query error is an error against the truth.
     - ``x_label``, ``y_label``: names with units, for pictures.
 
-    A finite family (real systems) gives each member once by ``every(shots, queries, *, generator,
-    dtype, device) -> TaskBatch``, says how many there are in ``n_members`` and restricts itself by
-    ``split(part)``; see :class:`mamlkit.tasks.VapourPressure`.
+    A finite family holds systems that are there and cannot be drawn anew. In place of :meth:`draw`
+    it has
+
+    - ``constants``: the physical parameters of all systems there are, ``[n]`` each by name.
+    - ``parts``: the name of each part, such as "train", and the numbers of the systems in it.
+    - ``repeats``: whether a member that is drawn twice makes two tasks, because it is measured
+      anew (one environment, other trajectories). If False, evaluation takes no more tasks than
+      there are members.
+
+    It gives each member once by :meth:`every`, and restricts itself by :meth:`split` and
+    :meth:`subset`; see :class:`mamlkit.tasks.VapourPressure`. Evaluation and validation take each
+    member once. Of an endless family :meth:`fixed` makes a finite one.
+
+    A task that is more than points of a law overrides :meth:`measure`.
 
     Numbers are drawn in float64 on the CPU and converted at the end, so the same generator gives
     the same tasks in every type and on every device.
@@ -82,10 +103,82 @@ class Family:
     noise: float = 0.0
     x_label: str = "x"
     y_label: str = "y"
+    constants: Mapping[str, Any] | None = None
+    repeats: bool = False
+    fixed_by: tuple[int, int] | None = None  # n and seed of :meth:`fixed`
+    _shown: tuple[str, ...] = ("d_in", "d_out", "x_range", "noise")  # by repr, from the class
+    _held: Tensor | None = None  # the numbers of the members, where they are not all there are
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """What :meth:`split` knows: the name of each part; empty where tasks are drawn anew."""
+        return {}
+
+    @property
+    def members(self) -> Tensor | None:
+        """The numbers of the systems in a finite family, ``[n_members]``; None if it is endless."""
+        if not self.constants or self._held is not None:
+            return self._held
+        return torch.arange(len(next(iter(self.constants.values()))))
+
+    @property
+    def n_members(self) -> int | None:
+        """How many systems a finite family holds; None if it is endless."""
+        return None if self.members is None else len(self.members)
+
+    def split(self, part: str) -> Self:
+        """This family restricted to one of its :attr:`parts`."""
+        name = type(self).__name__
+        if not self.parts:
+            raise MamlkitError(
+                f"{name} has no parts to split into; where tasks are drawn anew, another seed "
+                "gives other tasks, and subset(n, seed) gives some members of a finite family."
+            )
+        if self.fixed_by is not None:
+            raise MamlkitError(f"the tasks of this {name} are fixed; split first, then fix them.")
+        other = copy.copy(self)
+        other.restrict(one_of("part", part, self.parts))
+        return other
+
+    def restrict(self, part: str) -> None:
+        """Become this part, in place: what :meth:`split` does to a copy."""
+        self._held = torch.as_tensor(self.parts[part])
+
+    def subset(self, n: int, seed: int = 0) -> Self:
+        """A finite family with ``n`` of its members, drawn by ``seed``, in their own order."""
+        members = self._finite("subset")
+        if count("n", n) > len(members):
+            raise MamlkitError(f"n={n}, but this family has only {len(members)} members.")
+        chosen = torch.randperm(len(members), generator=fresh_generator(seed))[:n]
+        other = copy.copy(self)
+        other._held = members[chosen.sort().values]
+        return other
+
+    def fixed(self, n: int, seed: int = 0) -> Self:
+        """A finite family of ``n`` tasks of this endless one: their parameters are drawn once, by
+        ``seed``; where and with what noise they are measured is drawn at each call, as always.
+        """
+        if self.members is not None:
+            raise MamlkitError(
+                f"this {type(self).__name__} has {len(self.members)} members already; use "
+                "subset(n, seed) for some of them."
+            )
+        other = copy.copy(self)
+        other.constants = self._physics(count("n", n), fresh_generator(seed))
+        other.fixed_by = (n, seed)
+        return other
+
+    def name_of(self, physics: Mapping[str, Any]) -> str:
+        """What one task is called in a title: ``physics`` maps names to scalars."""
+        return ", ".join(f"{name.replace('_', ' ')} {float(p):.3g}" for name, p in physics.items())
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
-        """Draw the physical parameters of ``n_tasks`` tasks: a dict of tensors ``[n_tasks]``."""
-        raise MamlkitError(self._missing("draw(self, n_tasks, generator)"))
+        """Draw the physical parameters of ``n_tasks`` tasks: a dict of tensors ``[n_tasks]``. Of a
+        finite family, those of members, all different while they last.
+        """
+        if self.members is None:
+            raise MamlkitError(self._missing("draw(self, n_tasks, generator)"))
+        return self._of(self.members[self._choose(len(self.members), n_tasks, generator)])
 
     def law(self, x: Tensor, physics: Physics) -> Tensor:
         """Evaluate the law: ``x`` is ``[n_tasks, n, d_in]``, each parameter ``[n_tasks, 1, 1]``;
@@ -109,7 +202,8 @@ class Family:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> TaskBatch:
-        """Draw tasks, each with ``shots`` support points and ``queries`` others (as many, if None).
+        """Draw tasks, each with ``shots`` support points and ``queries`` others. If None, those are
+        as many as shots, or all the rest where there are only so many points.
 
         Support ``x`` is ``[n_tasks, shots, d_in]`` and ``y [n_tasks, shots, d_out]``, in the units
         of the law; the query likewise. Returns a :class:`TaskBatch` of ``dtype`` (torch's default
@@ -117,12 +211,25 @@ class Family:
         generator is left alone.
         """
         n_tasks = count("n_tasks", n_tasks)
-        shots = count("shots", shots)
-        queries = shots if queries is None else count("queries", queries)
-        generator = check_generator(generator)
-        physics = self._physics(n_tasks, generator)
-        x = self.inputs(n_tasks, shots + queries, generator)  # [n_tasks, shots + queries, d_in]
-        expected = (n_tasks, shots + queries, self.d_in)
+        return self._tasks(n_tasks, shots, queries, generator, dtype, device)
+
+    def every(self, shots: int, queries: int | None = None, **drawn: Any) -> TaskBatch:
+        """Each member of a finite family once, in order. ``drawn`` is ``generator``, ``dtype`` and
+        ``device``, as for :meth:`sample`; ``queries`` None takes all the rest where there are only
+        so many points, else 100.
+        """
+        return self._tasks(None, shots, queries, **drawn)
+
+    def measure(
+        self, physics: Physics, shots: int, queries: int, generator: torch.Generator
+    ) -> TaskBatch:
+        """Measure the systems with these parameters, ``[n_tasks]`` each: what :meth:`sample` and
+        :meth:`every` return, in float64. Override it if a task is more than points of a law: put
+        any NamedTuple of tensors with a leading task axis in place of :class:`Data`.
+        """
+        n_tasks, n = len(next(iter(physics.values()))), shots + queries
+        x = self.inputs(n_tasks, n, generator)  # [n_tasks, n, d_in]
+        expected = (n_tasks, n, self.d_in)
         if not isinstance(x, Tensor) or x.shape != expected:
             given = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise MamlkitError(
@@ -130,14 +237,20 @@ class Family:
                 f"[n_tasks, n, d_in] = {list(expected)}."
             )
         y = self._evaluate(x.double(), physics)
-        support = Data(x[:, :shots], self._measure(y[:, :shots], generator))
-        query = Data(x[:, shots:], y[:, shots:])
-        return convert(TaskBatch(support, query, physics), dtype, device)
+        support = Data(x[:, :shots], self._noisy(y[:, :shots], generator))
+        return TaskBatch(support, Data(x[:, shots:], y[:, shots:]), physics)
+
+    def rest(self, shots: int) -> int | None:
+        """How many points of a task are left for the query, where there are only so many; None
+        where there is no end of them.
+        """
+        return None
 
     def curves(
         self, n_tasks: int, points: int = 200, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Physics]:
-        """Draw tasks without noise on one shared grid over ``x_range`` (one-dimensional families).
+        """Draw tasks without noise on one shared grid over ``x_range`` (one-dimensional families);
+        of a finite family different members, in order.
 
         Returns float64 ``x [points, 1]``, ``y [n_tasks, points, d_out]`` and the parameters.
         """
@@ -147,8 +260,16 @@ class Family:
                 f"d_in={self.d_in}; use sample() instead."
             )
         generator = check_generator(generator)
-        x = self._grid(points)
-        physics = self._physics(count("n_tasks", n_tasks), generator)
+        n_tasks, x = count("n_tasks", n_tasks), self._grid(points)
+        if self.members is None:
+            physics = self._physics(n_tasks, generator)
+        elif n_tasks <= len(self.members):
+            chosen = self._choose(len(self.members), n_tasks, generator).sort().values
+            physics = self._of(self.members[chosen])
+        else:
+            raise MamlkitError(
+                f"{n_tasks} curves were asked for, but this family has {self.n_members} members."
+            )
         return x, self._evaluate(x.expand(n_tasks, -1, -1), physics), physics
 
     def true_curve(self, physics: Physics, points: int = 200) -> tuple[Tensor, Tensor]:
@@ -160,24 +281,72 @@ class Family:
         return x, self._evaluate(x[None], one)[0]
 
     def __repr__(self) -> str:
-        shape = {k: getattr(self, k) for k in ("d_in", "d_out", "x_range", "noise")}
-        plain = {
-            k: v.tolist() if isinstance(v, Tensor) else v
-            for k, v in {**shape, **vars(self)}.items()
-        }
+        told = {name: getattr(self, name) for name in self._shown}
+        told |= {k: v for k, v in vars(self).items() if k[0] != "_" and k != "constants"}
+        if self._held is not None:
+            told["members"] = self._held
+        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in told.items()}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
 
     def _missing(self, method: str) -> str:
         return (
-            f"{type(self).__name__} has no {method}; write it, or a sample() of its own if a task "
+            f"{type(self).__name__} has no {method}; write it, or a measure() of its own if a task "
             "of yours is more than points of a law."
         )
+
+    def _finite(self, method: str) -> Tensor:
+        """The members, for a method that only a finite family has."""
+        if self.members is None:
+            raise MamlkitError(
+                f"{type(self).__name__} draws its tasks anew without end, so it has no members for "
+                f"{method}(); use sample(), or fixed(n, seed) to make a finite family of n tasks."
+            )
+        return self.members
+
+    def _choose(self, n: int, n_tasks: int, generator: torch.Generator) -> Tensor:
+        """Which of n members: all different while they last, else with replacement."""
+        if n_tasks <= n:
+            return torch.randperm(n, generator=generator)[:n_tasks]
+        return torch.randint(n, (n_tasks,), generator=generator)
+
+    def _of(self, members: Tensor) -> Physics:
+        """The physical parameters of these systems."""
+        known = (self.constants or {}).items()
+        try:
+            return {name: torch.as_tensor(v, dtype=torch.float64)[members] for name, v in known}
+        except (IndexError, TypeError, ValueError) as error:
+            raise MamlkitError(
+                f"{type(self).__name__}.constants must hold one number a system for each "
+                f"parameter, of all systems that parts speak of: {error}."
+            ) from error
+
+    def _tasks(
+        self,
+        n_tasks: int | None,
+        shots: int,
+        queries: int | None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> TaskBatch:
+        """So many tasks, or each member once if None."""
+        shots = count("shots", shots)
+        if queries is None:
+            queries = self.rest(shots) or (QUERIES if n_tasks is None else shots)
+        queries, generator = count("queries", queries), check_generator(generator)
+        if n_tasks is None:
+            physics = self._of(self._finite("every"))
+        else:
+            physics = self._physics(n_tasks, generator)
+        return convert(self.measure(physics, shots, queries, generator), dtype, device)
 
     def _grid(self, points: int) -> Tensor:
         low, high = interval("x_range", self.x_range)
         return torch.linspace(low, high, count("points", points), dtype=torch.float64)[:, None]
 
     def _physics(self, n_tasks: int, generator: torch.Generator) -> Physics:
+        if self.members is not None:  # also where an endless family was fixed, draw() and all
+            return Family.draw(self, n_tasks, generator)
         physics = self.draw(n_tasks, generator)
         name = type(self).__name__
         if not isinstance(physics, dict) or not physics:
@@ -223,7 +392,7 @@ class Family:
             )
         return y
 
-    def _measure(self, y: Tensor, generator: torch.Generator) -> Tensor:
+    def _noisy(self, y: Tensor, generator: torch.Generator) -> Tensor:
         if not number("noise", self.noise):
             return y
         return y + self.noise * torch.randn(y.shape, generator=generator, dtype=y.dtype)
@@ -246,5 +415,13 @@ def convert(
             return {name: move(value) for name, value in part.items()}
         return type(part)(*map(move, part))
 
-    moved: TaskBatch = move(batch)
-    return moved
+    return move(batch)
+
+
+def check_family(family: Any) -> None:
+    """Check that ``family`` is a :class:`Family`."""
+    if not isinstance(family, Family):
+        raise MamlkitError(
+            f"family must be a Family, but {type(family).__name__} was given; "
+            "for example mk.tasks.Sinusoid()."
+        )

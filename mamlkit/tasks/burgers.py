@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mamlkit.checks import check_generator, count, interval
+from mamlkit.checks import count, interval
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import (
-    Family,
-    Physics,
-    TaskBatch,
-    convert,
-)
+from mamlkit.tasks.base import Family, Physics, TaskBatch
 from mamlkit.tasks.collocation import Collocation
 
 Part = Literal["train", "validation", "test", "thin", "thick"]
@@ -56,6 +52,7 @@ class Burgers(Family):
 
     d_in, d_out = 3, 1
     x_label, y_label = "x", "u"
+    _shown = ()
 
     def __init__(
         self,
@@ -71,11 +68,14 @@ class Burgers(Family):
         self.nu_range, self.edges = (low, high), count("edges", edges)
         self.exact = bool(exact)
 
-    def split(self, part: Part) -> Burgers:
-        """The tasks of a part: one of :data:`VISCOSITIES`."""
-        if part not in VISCOSITIES:
-            raise MamlkitError(f"part={part!r} is not known; choose from {list(VISCOSITIES)}.")
-        return Burgers(VISCOSITIES[part], self.edges, self.exact)
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The ranges of the viscosity, :data:`VISCOSITIES`."""
+        return VISCOSITIES
+
+    def restrict(self, part: str) -> None:
+        """Take the viscosities of a part."""
+        self.nu_range = VISCOSITIES[part]
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """The viscosity ``nu [n_tasks]``, uniform in its logarithm."""
@@ -97,26 +97,13 @@ class Burgers(Family):
         v = 4 * v  # the first half of [0, 4) even in x, the second dense at 0
         return torch.stack([torch.where(v < 2, v - 1, (v - 3) ** 3), t], dim=-1)
 
-    def sample(
-        self,
-        n_tasks: int,
-        shots: int,
-        queries: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+    def measure(
+        self, physics: Physics, shots: int, queries: int, generator: torch.Generator
     ) -> TaskBatch:
-        """Draw viscosities, each with ``shots`` collocation points and ``queries`` others (as many,
-        if None). Returns a :class:`TaskBatch` of :class:`Collocation`.
-        """
-        n_tasks, shots = count("n_tasks", n_tasks), count("shots", shots)
-        queries = shots if queries is None else count("queries", queries)
-        generator = check_generator(generator)
-        physics = self._physics(n_tasks, generator)
-        x = self.inputs(n_tasks, shots + queries, generator)
+        """The equation and its edges: support and query are :class:`Collocation`."""
+        x = self.inputs(len(physics["nu"]), shots + queries, generator)
         support, query = (self.at(part, physics["nu"]) for part in (x[:, :shots], x[:, shots:]))
-        return convert(TaskBatch(support, query, physics), dtype, device)
+        return TaskBatch(support, query, physics)
 
     def at(self, x: Tensor, nu: Tensor) -> Collocation:
         """The problems with viscosities ``nu [n_tasks]``, at points ``x [n_tasks, n, 2]`` or, for
@@ -149,7 +136,7 @@ class Burgers(Family):
         return self.at(torch.stack([place.flatten(), time.flatten()], dim=-1), nu)
 
     @staticmethod
-    def fixed(x: Tensor) -> Tensor:
+    def lift(x: Tensor) -> Tensor:
         """What the edges prescribe, continued into the domain: -sin(pi x), ``[.., n, 1]``."""
         return -torch.sin(math.pi * x[..., :1])
 
@@ -177,14 +164,6 @@ class Burgers(Family):
         low, high = (math.log(nu) for nu in VISCOSITIES["train"])
         told = (2 * x[..., 2:3].log() - low - high) / (high - low)
         return torch.cat([Burgers.inputs_even(x), told], dim=-1)
-
-    def __repr__(self) -> str:
-        shown: dict[str, Any] = {
-            "nu_range": self.nu_range,
-            "edges": self.edges,
-            "exact": self.exact,
-        }
-        return f"Burgers({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
 
 def exact_burgers(x: Tensor, t: Tensor, nu: Tensor, nodes: int = 128) -> Tensor:

@@ -5,28 +5,15 @@ Gaussian units without dimensions: a charge q has the potential q / r.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
-from mamlkit.checks import (
-    check_generator,
-    count,
-    fresh_generator,
-    interval,
-    number,
-)
+from mamlkit.checks import count, fresh_generator, interval, number, one_of
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import (
-    Data,
-    Family,
-    Physics,
-    TaskBatch,
-    convert,
-    uniform,
-)
+from mamlkit.tasks.base import Family, Physics, TaskBatch, uniform
 
 Part = Literal["train", "validation", "test"]
 Intruder = Literal["charge", "dipole"]
@@ -45,8 +32,7 @@ def point_potential(x: Tensor, charges: Tensor, places: Tensor) -> Tensor:
     ``[.., n, 1]``. Places in the plane or in space: it is the law of space in both.
     """
     r = (x[..., :, None, :] - places[..., None, :, :]).norm(dim=-1)  # [.., n, s]
-    potential: Tensor = (charges[..., None, :] / r).sum(-1, keepdim=True)
-    return potential
+    return (charges[..., None, :] / r).sum(-1, keepdim=True)
 
 
 def dipole_potential(x: Tensor, moment: Tensor, place: Tensor) -> Tensor:
@@ -58,8 +44,7 @@ def dipole_potential(x: Tensor, moment: Tensor, place: Tensor) -> Tensor:
     """
     r = x - place[..., None, :]  # [.., n, d]
     along = (r * moment[..., None, :]).sum(-1, keepdim=True)  # p.r
-    potential: Tensor = along / r.norm(dim=-1, keepdim=True) ** 3
-    return potential
+    return along / r.norm(dim=-1, keepdim=True) ** 3
 
 
 class PointCharges(Family):
@@ -97,35 +82,34 @@ class PointCharges(Family):
             ) from None
         self.region = (interval("region", across), interval("region", up))
         self.grid = None if grid is None else count("grid", grid, least=2)
-        self.pairs: Tensor | None = None  # [n_members, 2], of a split
+        self.part: str | None = None
 
-    def split(self, part: Part) -> Self:
-        """This family restricted to its "train", "validation" or "test" charges."""
-        if part not in ("train", "validation", "test"):
-            raise MamlkitError(f"split() takes 'train', 'validation' or 'test', not {part!r}.")
-        restricted = copy.copy(self)
-        restricted.pairs = torch.tensor(TRAINING_CHARGES, dtype=torch.float64)
-        if part != "train":
-            seed = TEST_SEED if part == "test" else VALIDATION_SEED
-            restricted.pairs = uniform(60, 1.0, 6.0, fresh_generator(seed)).reshape(30, 2)
-        return restricted
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The pairs of charges of each part, ``[n_members, 2]``."""
+        drawn = {
+            part: uniform(60, 1.0, 6.0, fresh_generator(seed)).reshape(30, 2)
+            for part, seed in (("validation", VALIDATION_SEED), ("test", TEST_SEED))
+        }
+        return {"train": torch.tensor(TRAINING_CHARGES, dtype=torch.float64), **drawn}
 
-    def __getattr__(self, name: str) -> Any:
-        # Only a split is finite; evaluation asks for `every` and `n_members`.
-        if name == "n_members" and self.__dict__.get("pairs") is not None:
-            return len(self.__dict__["pairs"])
-        if name == "every" and self.__dict__.get("pairs") is not None:
-            return self._every
-        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+    def restrict(self, part: str) -> None:
+        """Hold the pairs of a part, and no others."""
+        q1, q2 = self.parts[part].T
+        self.constants = {"q1": q1, "q2": q2, "task": torch.arange(len(q1))}
+        self.part, self._held = part, None
+
+    def every(self, shots: int, queries: int | None = None, **drawn: Any) -> TaskBatch:
+        """Each pair of a split once, in order; ``queries`` None takes all the rest of the grid."""
+        if queries is None and self.grid is not None:
+            queries = max(self.grid**2 - count("shots", shots), 1)
+        return super().every(shots, queries, **drawn)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """The charges, each ``[n_tasks]``; of a split all different while they last."""
-        if self.pairs is None:
-            return {name: uniform(n_tasks, 1.0, 6.0, generator) for name in ("q1", "q2")}
-        n = len(self.pairs)
-        if n_tasks <= n:
-            return self._members(torch.randperm(n, generator=generator)[:n_tasks])
-        return self._members(torch.randint(n, (n_tasks,), generator=generator))
+        if self.members is not None:
+            return super().draw(n_tasks, generator)
+        return {name: uniform(n_tasks, 1.0, 6.0, generator) for name in ("q1", "q2")}
 
     def law(self, x: Tensor, physics: Physics) -> Tensor:
         """``q1 / |x - xA| + q2 / |x - xB|``."""
@@ -137,8 +121,7 @@ class PointCharges(Family):
         if self.grid is None:
             low, high = torch.tensor(self.region, dtype=torch.float64).T  # [2] each
             u = torch.rand(n_tasks, n, 2, generator=generator, dtype=torch.float64)
-            anywhere: Tensor = low + (high - low) * u
-            return anywhere
+            return low + (high - low) * u
         points = self.points()  # [grid^2, 2]
         if n > len(points):
             raise MamlkitError(
@@ -167,32 +150,6 @@ class PointCharges(Family):
             for least, most in zip(low.tolist(), high.tolist(), strict=True)
         ]
 
-    def _every(
-        self,
-        shots: int,
-        queries: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> TaskBatch:
-        # Each pair of a split once, in order.
-        assert self.pairs is not None
-        generator = check_generator(generator)
-        shots = count("shots", shots)
-        if queries is None:
-            queries = 100 if self.grid is None else max(self.grid**2 - shots, 1)
-        physics = self._members(torch.arange(len(self.pairs)))
-        x = self.inputs(len(self.pairs), shots + count("queries", queries), generator)
-        y = self._evaluate(x, physics)
-        support = Data(x[:, :shots], self._measure(y[:, :shots], generator))
-        return convert(TaskBatch(support, Data(x[:, shots:], y[:, shots:]), physics), dtype, device)
-
-    def _members(self, which: Tensor) -> Physics:
-        assert self.pairs is not None
-        q1, q2 = self.pairs[which].T
-        return {"q1": q1, "q2": q2, "task": which.double()}
-
 
 class ForeignSource(PointCharges):
     """Two charges as in :class:`PointCharges`, and a third source that no training task has: hidden
@@ -209,9 +166,8 @@ class ForeignSource(PointCharges):
 
     def __init__(self, kind: Intruder = "dipole", strength: float = 0.1, **settings: Any) -> None:
         super().__init__(**settings)
-        if kind not in ("charge", "dipole"):
-            raise MamlkitError(f"kind must be 'charge' or 'dipole', not {kind!r}.")
-        self.kind, self.strength = kind, number("strength", strength)
+        self.kind = one_of("kind", kind, ("charge", "dipole"))
+        self.strength = number("strength", strength)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """The charges, and place and direction of the source, each ``[n_tasks]``."""
@@ -222,7 +178,7 @@ class ForeignSource(PointCharges):
             "angle": uniform(n_tasks, 0.0, 2 * torch.pi, generator),
         }
 
-    def split(self, part: Part) -> Self:
+    def split(self, part: str) -> Self:
         """A foreign source has no training set."""
         raise MamlkitError(
             f"{type(self).__name__} is there to be noticed, not trained on: it has no "

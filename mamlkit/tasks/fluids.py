@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mamlkit.checks import check_generator, count, number
+from mamlkit.checks import number, one_of
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import (
-    Data,
-    Family,
-    Physics,
-    TaskBatch,
-    convert,
-)
+from mamlkit.tasks.base import Family, Physics, TaskBatch
 
 Part = Literal["train", "validation", "test"]
 
@@ -53,6 +46,7 @@ def _table() -> _Table:
             "critical_temperature": numbers("Tc"),
             "critical_pressure": numbers("pc"),
             "acentric_factor": numbers("acentric_factor"),
+            "fluid": torch.arange(len(rows)),
         },
         x=torch.tensor([float(t) for t in grid], dtype=torch.float64),
         y=torch.stack([numbers(t) for t in grid], dim=1),
@@ -87,8 +81,6 @@ class VapourPressure(Family):
         split_by: Literal["substance", "family"] = "substance",
     ) -> None:
         table = _table()
-        if split_by not in table.splits:
-            raise MamlkitError(f"split_by must be 'substance' or 'family', not {split_by!r}.")
         if number("noise", noise) >= 1:
             raise MamlkitError(f"noise is relative, such as 0.01 for one percent; got {noise!r}.")
         places = [at] if isinstance(at, int | float) else at
@@ -99,18 +91,17 @@ class VapourPressure(Family):
                 "measure at random places."
             )
         self.noise = noise / math.log(10)  # of log10(p), to first order
-        self.split_by = split_by
-        self.members = torch.arange(len(table.names))
+        self.split_by = one_of("split_by", split_by, table.splits)
+        self.constants = table.constants
 
-    def split(self, part: Part) -> Self:
-        """This family restricted to its "train", "validation" or "test" fluids."""
-        parts = _table().splits[self.split_by]
-        if part not in ("train", "validation", "test"):
-            raise MamlkitError(f"split() takes 'train', 'validation' or 'test', not {part!r}.")
-        restricted = copy.copy(self)
-        keep = [i for i in range(len(parts)) if parts[i] == part]
-        restricted.members = torch.tensor(keep)
-        return restricted
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The fluids of "train", "validation" and "test"."""
+        part_of = _table().splits[self.split_by]
+        return {
+            part: [i for i, mine in enumerate(part_of) if mine == part]
+            for part in ("train", "validation", "test")
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,14 +113,9 @@ class VapourPressure(Family):
         """The chemical family of each fluid in :attr:`names`."""
         return _table().chemical_families
 
-    @property
-    def n_members(self) -> int:
-        """How many fluids this family, or this part of it, holds."""
-        return len(self.members)
-
-    def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
-        """Fluids, all different while they last: critical constants and index, ``[n_tasks]``."""
-        return self._constants(self.members[self._choose(n_tasks, generator)])
+    def name_of(self, physics: Mapping[str, Any]) -> str:
+        """CoolProp's name of a fluid."""
+        return self.names[int(physics["fluid"])]
 
     def law(self, x: Tensor, physics: Physics) -> Tensor:
         """log10(p/pc) at the tabulated T/Tc nearest to ``x``; ``[n_tasks, n, 1]``."""
@@ -137,62 +123,38 @@ class VapourPressure(Family):
         nearest = (x - table.x).abs().argmin(dim=-1, keepdim=True)  # [n_tasks, n, 1]
         return table.y[physics["fluid"].long(), nearest]
 
-    def sample(
-        self,
-        n_tasks: int,
-        shots: int,
-        queries: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> TaskBatch:
-        """Draw fluids, all different while they last (with replacement if ``n_tasks`` exceeds
-        :attr:`n_members`); ``queries`` grid points apart from the support, all others if None.
-        """
-        generator = check_generator(generator)
-        fluids = self.members[self._choose(count("n_tasks", n_tasks), generator)]
-        return self._measured(fluids, shots, queries, generator, dtype, device)
+    def rest(self, shots: int) -> int:
+        """The points of a curve that are not in the support."""
+        return max(len(_table().x) - shots, 1)
 
-    def every(
-        self,
-        shots: int,
-        queries: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> TaskBatch:
-        """Each fluid of this part exactly once, in the order of the table."""
-        generator = check_generator(generator)
-        return self._measured(self.members, shots, queries, generator, dtype, device)
+    def inputs(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
+        """Different T/Tc of the table, those of ``at`` first: float64 ``[n_tasks, n, 1]``."""
+        x = _table().x
+        key = torch.rand(n_tasks, len(x), generator=generator, dtype=torch.float64)
+        if self.at is not None:
+            key[:, self.at] = torch.arange(-len(self.at), 0, dtype=torch.float64)
+        return x[key.argsort(dim=1)[:, :n]][:, :, None]
 
-    def curves(
-        self, n_tasks: int, points: int = 39, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Physics]:
-        """The tabulated curves of ``n_tasks`` different fluids: ``x [39, 1]``, ``y [n, 39, 1]``."""
-        del points  # the table has its own grid
-        if count("n_tasks", n_tasks) > self.n_members:
+    def measure(
+        self, physics: Physics, shots: int, queries: int, generator: torch.Generator
+    ) -> TaskBatch:
+        """Points of the curves, each at most once."""
+        points = len(_table().x)
+        if self.at is not None and shots != len(self.at):
             raise MamlkitError(
-                f"{n_tasks} curves were asked for; there are {self.n_members} fluids."
+                f"shots={shots}, but this family measures at the {len(self.at)} temperature(s) "
+                f"given as at=...; use shots={len(self.at)} or change at."
             )
-        chosen = torch.randperm(self.n_members, generator=check_generator(generator))[:n_tasks]
-        fluids = self.members[chosen.sort().values]
-        return _table().x[:, None], _table().y[fluids][:, :, None], self._constants(fluids)
+        if shots + queries > points:
+            raise MamlkitError(
+                f"shots={shots} and queries={queries} need {shots + queries} points, but a curve "
+                f"has {points}; ask for fewer."
+            )
+        return super().measure(physics, shots, queries, generator)
 
-    def true_curve(self, physics: Physics, points: int = 39) -> tuple[Tensor, Tensor]:
-        """The tabulated curve of one fluid: ``x [39, 1]``, ``y [39, 1]``."""
-        del points
-        return _table().x[:, None], _table().y[int(physics["fluid"])][:, None]
-
-    def _choose(self, n_tasks: int, generator: torch.Generator) -> Tensor:
-        if n_tasks <= self.n_members:
-            return torch.randperm(self.n_members, generator=generator)[:n_tasks]
-        return torch.randint(self.n_members, (n_tasks,), generator=generator)
-
-    def _constants(self, fluids: Tensor) -> Physics:
-        constants = {name: values[fluids] for name, values in _table().constants.items()}
-        return {**constants, "fluid": fluids.double()}
+    def _grid(self, points: int) -> Tensor:
+        """The grid of the table, whatever is asked for."""
+        return _table().x[:, None]
 
     def _grid_index(self, temperature: float) -> int:
         x = _table().x
@@ -203,38 +165,3 @@ class VapourPressure(Family):
                 "of 0.01."
             )
         return index
-
-    def _measured(
-        self,
-        fluids: Tensor,
-        shots: int,
-        queries: int | None,
-        generator: torch.Generator,
-        dtype: torch.dtype | None,
-        device: torch.device | str | None,
-    ) -> TaskBatch:
-        table, n = _table(), len(fluids)
-        points = len(table.x)
-        shots = count("shots", shots)
-        if self.at is not None and shots != len(self.at):
-            raise MamlkitError(
-                f"shots={shots}, but this family measures at the {len(self.at)} temperature(s) "
-                f"given as at=...; use shots={len(self.at)} or change at."
-            )
-        queries = max(points - shots, 1) if queries is None else count("queries", queries)
-        if shots + queries > points:
-            raise MamlkitError(
-                f"shots={shots} and queries={queries} need {shots + queries} points, but a curve "
-                f"has {points}; ask for fewer."
-            )
-        key = torch.rand(n, points, generator=generator, dtype=torch.float64)
-        if self.at is not None:
-            key[:, self.at] = torch.arange(
-                -len(self.at), 0, dtype=torch.float64
-            )  # these come first
-        order = key.argsort(dim=1)[:, : shots + queries]  # distinct grid points of each task
-        x = table.x[order][:, :, None]  # [n, shots + queries, 1]
-        y = table.y[fluids[:, None], order][:, :, None]
-        support = Data(x[:, :shots], self._measure(y[:, :shots], generator))
-        batch = TaskBatch(support, Data(x[:, shots:], y[:, shots:]), self._constants(fluids))
-        return convert(batch, dtype, device)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mamlkit.checks import (
-    check_generator,
-    count,
-    fresh_generator,
-    number,
-)
+from mamlkit.checks import count, fresh_generator, number
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import (
-    Physics,
-    TaskBatch,
-    convert,
-    uniform,
-)
+from mamlkit.tasks.base import Physics, TaskBatch, uniform
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 Part = Literal["train", "validation", "test", "in-range", "edge", "out-of-range"]
@@ -48,6 +39,20 @@ BOXES: dict[str, tuple[tuple[Environment, Environment], ...]] = {  # ranges of b
 ALPHA = GAMMA = 0.5
 
 
+def _columns(part: str) -> Physics:
+    """beta and delta of a finite part, ``[n]`` each."""
+    beta, delta = torch.tensor(ENVIRONMENTS[part], dtype=torch.float64).T
+    return {"beta": beta, "delta": delta}
+
+
+def law(
+    prey: Any, predators: Any, beta: Any, delta: Any, alpha: Any = ALPHA, gamma: Any = GAMMA
+) -> tuple[Any, Any]:
+    """The rates of change of prey and predators: numbers, arrays or tensors that broadcast."""
+    eaten = prey * predators
+    return alpha * prey - beta * eaten, delta * eaten - gamma * predators
+
+
 class LotkaVolterra(TrajectoryFamily):
     """Prey x and predators y, in thousands: x' = alpha x - beta x y, y' = delta x y - gamma y.
 
@@ -68,14 +73,20 @@ class LotkaVolterra(TrajectoryFamily):
         pool_seed: fixes the pool.
 
     ``split(part)`` gives the environments of "train" (with 4 trajectories each, as published),
-    "validation" and "test" (fresh trajectories), which are finite lists; or draws environments
+    "validation" and "test" (fresh trajectories), which are finite; or draws environments
     "in-range", at the "edge" (one of beta and delta beyond the training range, up to 1.25), or
     "out-of-range" (both). A new family is the training part, with fresh trajectories.
+
+    The members of a finite part are its environments, so :func:`mamlkit.evaluate` takes each once.
+    One environment with other trajectories is another task (``repeats``): a number of tasks may
+    exceed that of the environments, which then come equally often.
     """
 
     d_in = d_out = 2
     times = 0.5 * torch.arange(20, dtype=torch.float64)
     substeps = 60
+    repeats = True
+    _shown = ()
 
     def __init__(
         self,
@@ -85,36 +96,36 @@ class LotkaVolterra(TrajectoryFamily):
         pool: int | None = None,
         pool_seed: int = 0,
     ) -> None:
+        self.part = "train"
         self.noise, self.legacy = number("noise", noise), legacy
         self.pool = None if pool is None else count("pool", pool, least=2)
         self.pool_seed = count("pool_seed", pool_seed, least=0)
-        self.part: Part = "train"
+        self.constants = _columns("train")
         self._pooled: Trajectories | None = None
 
-    def split(self, part: Part) -> Self:
-        """The same family, restricted to a part; "train" has a pool of 4, unless it had one."""
-        if part not in ENVIRONMENTS and part not in BOXES:
-            raise MamlkitError(
-                f"part={part!r} is not known; choose from {[*ENVIRONMENTS, *BOXES]}."
-            )
-        pool = (self.pool or 4) if part == "train" else None
-        other = type(self)(self.noise, legacy=self.legacy, pool=pool, pool_seed=self.pool_seed)
-        other.part = part
-        return other
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The environments of the finite parts, and the boxes of the others."""
+        return {**ENVIRONMENTS, **BOXES}
+
+    def restrict(self, part: str) -> None:
+        """Take the environments of a part; "train" has a pool of 4, unless it had one."""
+        self.part = part
+        self.pool = (self.pool or 4) if part == "train" else None
+        self.constants = _columns(part) if part in ENVIRONMENTS else None
+        self._held = self._pooled = None
 
     @property
     def environments(self) -> Physics:
-        """beta and delta of a finite part, ``[n]`` each."""
-        if self.part not in ENVIRONMENTS:
+        """beta and delta of a finite part, ``[n_members]`` each."""
+        if self.members is None:
             raise MamlkitError(f"the part {self.part!r} draws its environments; it has no list.")
-        beta, delta = torch.tensor(ENVIRONMENTS[self.part], dtype=torch.float64).T
-        return {"beta": beta, "delta": delta}
+        return self._of(self.members)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """beta and delta of each task: one of the environments of the part, or from its boxes."""
-        if self.part in ENVIRONMENTS:
-            chosen = self._choose(n_tasks, generator)
-            return {name: values[chosen] for name, values in self.environments.items()}
+        if self.members is not None:
+            return super().draw(n_tasks, generator)
         boxes = torch.tensor(BOXES[self.part], dtype=torch.float64)  # [n, 2 parameters, 2 ends]
         box = boxes[torch.arange(n_tasks) % len(boxes)]
         u = torch.stack([uniform(n_tasks, 0.0, 1.0, generator) for _ in range(2)], dim=1)
@@ -129,8 +140,7 @@ class LotkaVolterra(TrajectoryFamily):
         """The law: ``y [n_tasks, .., 2]``, prey and predators, to their rates of change."""
         prey, predators = y.unbind(-1)
         beta, delta = physics["beta"][..., 0], physics["delta"][..., 0]
-        eaten = prey * predators
-        return torch.stack([ALPHA * prey - beta * eaten, delta * eaten - GAMMA * predators], -1)
+        return torch.stack(law(prey, predators, beta, delta), -1)
 
     def conserved(self, y: Tensor, physics: Physics) -> Tensor:
         """V at the states ``y [n_tasks, .., 2]``, parameters ``[n_tasks]``: ``[n_tasks, ..]``."""
@@ -150,9 +160,8 @@ class LotkaVolterra(TrajectoryFamily):
         t = (self.times if times is None else times).numpy()
 
         def one(start: Any, beta: float, delta: float) -> Any:
-            def rate(_: float, y: Any) -> list[float]:
-                eaten = y[0] * y[1]
-                return [ALPHA * y[0] - beta * eaten, delta * eaten - GAMMA * y[1]]
+            def rate(_: float, y: Any) -> Any:
+                return law(y[0], y[1], beta, delta)
 
             return solve_ivp(rate, (t[0], t[-1]), start, method="RK45", t_eval=t).y.T
 
@@ -160,61 +169,45 @@ class LotkaVolterra(TrajectoryFamily):
         found = [[one(y, float(beta), float(delta)) for y in task] for task, beta, delta in pairs]
         return torch.as_tensor(np.array(found))
 
-    def sample(
-        self,
-        n_tasks: int,
-        shots: int,
-        queries: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+    def rest(self, shots: int) -> int | None:
+        """What is left of a pool."""
+        return None if self.pool is None else max(self.pool - shots, 1)
+
+    def measure(
+        self, physics: Physics, shots: int, queries: int, generator: torch.Generator
     ) -> TaskBatch:
-        """Draw systems, each with ``shots`` trajectories to adapt to and ``queries`` others (as
-        many, if None; from a pool, all the rest).
-        """
+        """Record fresh trajectories, or take some of the pool."""
         if self.pool is None:
-            return super().sample(
-                n_tasks, shots, queries, generator=generator, dtype=dtype, device=device
-            )
-        n_tasks, shots = count("n_tasks", n_tasks), count("shots", shots)
-        queries = self.pool - shots if queries is None else count("queries", queries)
-        if queries < 1 or shots + queries > self.pool:
+            return super().measure(physics, shots, queries, generator)
+        if shots + queries > self.pool:
             raise MamlkitError(
                 f"{shots} shots and {queries} queries were asked for, but the pool holds "
                 f"{self.pool} trajectories of each environment; lower them, or raise pool."
             )
-        generator = check_generator(generator)
-        chosen = self._choose(n_tasks, generator)
+        known, n_tasks = _columns(self.part), len(physics["beta"])
+        same = [physics[name][:, None] == values for name, values in known.items()]
+        where = torch.stack(same).all(0).int().argmax(1)  # the environment of each task
         order = torch.rand(n_tasks, self.pool, generator=generator).argsort(1)[:, : shots + queries]
-        all_of_them = self.existing()
-        y, dy = (leaf[chosen[:, None], order] for leaf in (all_of_them.y, all_of_them.dy))
-        data = Trajectories(all_of_them.t[chosen], y, dy)
-        physics = {name: values[chosen] for name, values in self.environments.items()}
-        return convert(self.as_batch(data, physics, shots, generator), dtype, device)
+        t, y, dy = self.existing()
+        y, dy = (leaf[where[:, None], order] for leaf in (y, dy))
+        return self.as_batch(Trajectories(t[where], y, dy), physics, shots, generator)
 
     def existing(self) -> Trajectories:
         """The pool, without noise: ``y [environments, pool, T, 2]``, float64."""
         if self.pool is None:
             raise MamlkitError("this family draws fresh trajectories; it has no pool.")
         if self._pooled is None:
-            physics = self.environments
+            physics = _columns(self.part)
             y0 = self.starts(len(physics["beta"]), self.pool, fresh_generator(self.pool_seed))
             self._pooled = self.trajectories(y0, physics)
         return self._pooled
 
-    def __repr__(self) -> str:
-        names = ("part", "noise", "legacy", "pool", "pool_seed")
-        return f"LotkaVolterra({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+    def _choose(self, n: int, n_tasks: int, generator: torch.Generator) -> Tensor:
+        """All environments equally often, in an order drawn anew."""
+        rounds = [torch.randperm(n, generator=generator) for _ in range(-(-n_tasks // n))]
+        return torch.cat(rounds)[:n_tasks]
 
-    def _choose(self, n_tasks: int, generator: torch.Generator) -> Tensor:
-        """Environments of a finite part, all equally often, in an order drawn anew."""
-        n = len(ENVIRONMENTS[self.part])
-        rounds = -(-n_tasks // n)
-        each = [torch.randperm(n, generator=generator) for _ in range(rounds)]
-        return torch.cat(each)[:n_tasks]
-
-    def _measure(self, y: Tensor, generator: torch.Generator) -> Tensor:
+    def _noisy(self, y: Tensor, generator: torch.Generator) -> Tensor:
         if not self.noise:
             return y
         return y * (1 + self.noise * torch.randn(y.shape, generator=generator, dtype=y.dtype))

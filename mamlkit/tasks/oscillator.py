@@ -11,6 +11,12 @@ from mamlkit.checks import interval, number
 from mamlkit.tasks.base import Family, Physics, uniform
 
 
+def law(t: Tensor, p: Physics) -> Tensor:
+    """A exp(-gamma t) cos(omega t + phi): ``t [.., n, 1]`` in s to ``[.., n, 1]`` in m."""
+    oscillation = torch.cos(p["frequency"] * t + p["phase"])
+    return p["amplitude"] * torch.exp(-p["damping"] * t) * oscillation
+
+
 class DampedOscillator(Family):
     """y = A exp(-gamma t) cos(omega t + phi): A in 0.5..2 m, gamma in 0..0.2 1/s, omega in
     1..10 rad/s, phi in 0..pi; observed at random times t in 0..duration (experiment E2).
@@ -45,5 +51,4 @@ class DampedOscillator(Family):
 
     def law(self, x: Tensor, physics: Physics) -> Tensor:
         """A exp(-gamma t) cos(omega t + phi)."""
-        oscillation = torch.cos(physics["frequency"] * x + physics["phase"])
-        return physics["amplitude"] * torch.exp(-physics["damping"] * x) * oscillation
+        return law(x, physics)

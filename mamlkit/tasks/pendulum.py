@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,13 +70,14 @@ class Pendulum(TrajectoryFamily):
             )
         self.noise, self.drag, self.spring = number("noise", noise), number("drag", drag), spring
 
-    def split(self, part: Literal["train", "validation", "test"]) -> Self:
-        """The same with the lengths of one part, :data:`LENGTHS`."""
-        if part not in LENGTHS:
-            raise MamlkitError(f"part={part!r} is not known; use one of {list(LENGTHS)}.")
-        chosen = copy.copy(self)
-        chosen.lengths = list(LENGTHS[part])
-        return chosen
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The lengths, :data:`LENGTHS`."""
+        return LENGTHS
+
+    def restrict(self, part: str) -> None:
+        """Take the lengths of a part."""
+        self.lengths = list(LENGTHS[part])
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """The length (m) and what the motion depends on, g/l (1/s^2), each ``[n_tasks]``."""
@@ -140,7 +140,7 @@ class Pendulum(TrajectoryFamily):
         early = slice(self.support_times)
         return TaskBatch(Trajectories(t[:, early], y[:, :, early], dy[:, :, early]), query, physics)
 
-    def _measure(self, y: Tensor, generator: torch.Generator) -> Tensor:
+    def _noisy(self, y: Tensor, generator: torch.Generator) -> Tensor:
         largest = y.abs().amax(dim=-2, keepdim=True)  # of each trajectory, [n_tasks, n, 1, 2]
         noise = torch.randn(y.shape, generator=generator, dtype=y.dtype)
         return y + self.noise * largest * noise if self.noise else y

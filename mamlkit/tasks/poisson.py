@@ -7,13 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from mamlkit.checks import check_generator, count, number
-from mamlkit.tasks.base import (
-    Family,
-    Physics,
-    TaskBatch,
-    convert,
-)
+from mamlkit.checks import count, number
+from mamlkit.tasks.base import Family, Physics, TaskBatch
 from mamlkit.tasks.collocation import Collocation
 
 
@@ -57,37 +52,26 @@ class Poisson(Family):
         terms = [physics[f"a{k}"] * torch.sin(k * math.pi * x) for k in range(1, self.modes + 1)]
         return torch.stack(terms).sum(0)
 
-    def sample(
-        self,
-        n_tasks: int,
-        shots: int,
-        queries: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+    def measure(
+        self, physics: Physics, shots: int, queries: int, generator: torch.Generator
     ) -> TaskBatch:
-        """Draw loads, each with ``shots`` collocation points and ``queries`` others (as many, if
-        None). Returns a :class:`TaskBatch` of :class:`Collocation`.
+        """The equation and its edges: support and query are :class:`Collocation`."""
+        x = self.inputs(len(physics["a1"]), shots + queries, generator)
+        support, query = (self.at(part, physics) for part in (x[:, :shots], x[:, shots:]))
+        return TaskBatch(support, query, physics)
+
+    def at(self, x: Tensor, physics: Physics) -> Collocation:
+        """The problems with these amplitudes, ``[n_tasks]`` each, at points ``x [n_tasks, n, 1]``;
+        float64.
         """
-        n_tasks, shots = count("n_tasks", n_tasks), count("shots", shots)
-        queries = shots if queries is None else count("queries", queries)
-        generator = check_generator(generator)
-        physics = self._physics(n_tasks, generator)
         shaped = {name: a[:, None, None] for name, a in physics.items()}
-        x = self.inputs(n_tasks, shots + queries, generator)
-        y, f = self._evaluate(x, physics), self.load(x, shaped)
-        edge = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(n_tasks, -1, -1)
-        weight, edge_y = torch.ones_like(y), torch.zeros_like(edge)
-        parts = [slice(None, shots), slice(shots, None)]
-        support, query = (
-            Collocation(x[:, part], y[:, part], f[:, part], weight[:, part], edge, edge_y)
-            for part in parts
+        y, edge = self._evaluate(x, physics), x.new_tensor([[0.0], [1.0]]).expand(len(x), -1, -1)
+        return Collocation(
+            x, y, self.load(x, shaped), torch.ones_like(y), edge, torch.zeros_like(edge)
         )
-        return convert(TaskBatch(support, query, physics), dtype, device)
 
     @staticmethod
-    def fixed(x: Tensor) -> Tensor:
+    def lift(x: Tensor) -> Tensor:
         """What the edges prescribe, continued into the domain: zero, ``[.., n, 1]``."""
         return torch.zeros_like(x)
 

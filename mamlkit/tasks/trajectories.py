@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mamlkit.checks import check_generator, count
 from mamlkit.dynamics import rk4
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import (
-    Family,
-    Physics,
-    TaskBatch,
-    convert,
-)
+from mamlkit.tasks.base import Family, Physics, TaskBatch
 
 
 class Trajectories(NamedTuple):
@@ -61,6 +55,7 @@ class TrajectoryFamily(Family):
 
     times: Tensor = torch.linspace(0, 1, 11, dtype=torch.float64)
     substeps: int = 50
+    _shown: tuple[str, ...] = ("times", "noise")
 
     def starts(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
         """Draw initial states: float64 ``[n_tasks, n, d]``."""
@@ -92,36 +87,17 @@ class TrajectoryFamily(Family):
         shaped = {name: value.double()[:, None, None, None] for name, value in physics.items()}
         return Trajectories(self.times.expand(len(y), -1), y, self.field(y, shaped))
 
-    def sample(
-        self,
-        n_tasks: int,
-        shots: int,
-        queries: int | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+    def measure(
+        self, physics: Physics, shots: int, queries: int, generator: torch.Generator
     ) -> TaskBatch:
-        """Draw systems, each with ``shots`` trajectories to adapt to and ``queries`` others (as
-        many, if None). Returns a :class:`TaskBatch` of :class:`Trajectories`.
-        """
-        n_tasks, shots = count("n_tasks", n_tasks), count("shots", shots)
-        queries = shots if queries is None else count("queries", queries)
-        generator = check_generator(generator)
-        physics = self._physics(n_tasks, generator)
-        y0 = self.starts(n_tasks, shots + queries, generator)
-        batch = self.as_batch(self.trajectories(y0, physics), physics, shots, generator)
-        return convert(batch, dtype, device)
+        """Record ``shots`` trajectories to adapt to and ``queries`` others of each system."""
+        y0 = self.starts(len(next(iter(physics.values()))), shots + queries, generator)
+        return self.as_batch(self.trajectories(y0, physics), physics, shots, generator)
 
     def as_batch(
         self, data: Trajectories, physics: Physics, shots: int, generator: torch.Generator
     ) -> TaskBatch:
         """The first ``shots`` trajectories, with noise, as support, and the rest as query."""
         t, y, dy = data
-        support = Trajectories(t, self._measure(y[:, :shots], generator), dy[:, :shots])
+        support = Trajectories(t, self._noisy(y[:, :shots], generator), dy[:, :shots])
         return TaskBatch(support, Trajectories(t, y[:, shots:], dy[:, shots:]), physics)
-
-    def __repr__(self) -> str:
-        shown: dict[str, Any] = {"times": self.times, "noise": self.noise, **vars(self)}
-        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in shown.items()}
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
