@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mamlkit.checkpoints import atomically, save_learner
+from mamlkit.checkpoints import atomically, save_learner, versions
 from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import tune
@@ -107,10 +105,7 @@ class Job(NamedTuple):
             outer_loss=_block_means(history.outer_loss, size),
             seconds=round(history.seconds[-1]),
             compile=self.compile,
-            versions={
-                "python": platform.python_version(),
-                **{package: version(package) for package in ("mamlkit", "torch", "numpy")},
-            },
+            versions=versions(),
             **notes,
         )
 

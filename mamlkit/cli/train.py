@@ -1,30 +1,33 @@
-"""The job of ``mamlkit train``: a family, a learner, a folder with the result."""
+"""``mamlkit train``: a family, a learner, a folder with the result."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import inspect
 import json
 import os
-import platform
 import re
+import shlex
 import sys
+import textwrap
 from collections.abc import Callable
-from importlib.metadata import version
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from mamlkit import learners, tasks, yardsticks
-from mamlkit.checkpoints import atomically, save_learner
+from mamlkit.checkpoints import atomically, save_learner, versions
+from mamlkit.cli.common import DONE, EXIT_CODES, INTERRUPTED, make_parser, positive, whole
 from mamlkit.distributed import join
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import Curve, evaluate
-from mamlkit.models import MLP
+from mamlkit.models import ACTIVATIONS, MLP
 from mamlkit.tasks.base import Family
-from mamlkit.training import History, meta_train
+from mamlkit.training import History, Plan, meta_train
 
 #: The learners of ``--learner``: each is called with (model, **settings).
 LEARNERS: dict[str, Callable[..., Any]] = {
@@ -51,7 +54,89 @@ FILES = ("settings.json", "checkpoint.pt", "history.json", "learner.pt")
 MAY_CHANGE = ("device", "compile", "chunk_size", "checkpoint_every")
 
 
-def run(options: dict[str, Any], out: Path, command: str) -> History:
+_one, _rate = whole(1), positive
+#: Name, type, value if left out, text, and what else argparse takes. Settings of a run have the
+#: defaults of :class:`mamlkit.Plan`.
+OPTIONS: list[tuple[str, Any, Any, str, dict[str, Any]]] = [
+    ("out", Path, Path("mamlkit-train"), "where the result goes", {"metavar": "DIR"}),
+    (
+        "learner",
+        str,
+        "maml",
+        f"what learns: {', '.join(LEARNERS)}",
+        {"choices": list(LEARNERS), "metavar": "NAME"},
+    ),
+    ("shots", _one, Plan.shots, "support points of a task", {}),
+    ("queries", _one, None, "query points of a task (default: left to the family)", {}),
+    ("hidden", _one, [40, 40], "widths of the hidden layers (default: 40 40)", {"nargs": "*"}),
+    ("activation", str, "tanh", "after each hidden layer", {"choices": sorted(ACTIVATIONS)}),
+    ("inner-lr", _rate, None, "alpha, the inner step (default: the learner's own)", {}),
+    ("inner-steps", _one, None, "inner steps (default: the learner's own)", {}),
+    ("meta-batch", _one, Plan.meta_batch, "tasks an iteration, over all processes", {}),
+    ("iterations", _one, Plan.iterations, "outer steps, counted from the very start", {}),
+    ("outer-lr", _rate, Plan.outer_lr, "beta, the outer learning rate", {}),
+    (
+        "schedule",
+        str,
+        Plan.schedule,
+        "of outer-lr: fixed, or falling to 0",
+        {"choices": ["constant", "cosine"]},
+    ),
+    ("grad-clip", _rate, None, "largest norm of the meta-gradient (default: none)", {}),
+    ("seed", whole(0), Plan.seed, "random seed: fixes the start and all tasks", {}),
+    ("validate", _one, None, "validate every N iterations and keep the best (default: never)", {}),
+    ("checkpoint-every", _one, Plan.checkpoint_every, "iterations between checkpoints", {}),
+    ("chunk-size", _one, None, "tasks at a time, to save memory (default: all)", {}),
+    ("device", str, "cpu", "cpu, cuda, ...", {"metavar": "DEVICE"}),
+    ("dtype", str, "float32", "of all numbers", {"choices": ["float32", "float64"]}),
+]
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """The options, :data:`OPTIONS` and ``--compile``."""
+    own = (
+        f"fluids, {', '.join(sorted(families()))}; or one of your own, as "
+        "path/to/file.py:ClassName or module:ClassName, which runs that file"
+    )
+    command = make_parser(
+        commands.add_parser,
+        name="train",
+        help="meta-train a learner on a family of tasks; in one process or many",
+        description="Meta-train a learner on a family of tasks and print its error on new test "
+        "tasks, beside that of predicting zero. A finite family (fluids) is trained, validated and "
+        "tested on its own splits. The folder gets learner.pt, history.json, settings.json and "
+        "checkpoint.pt; the same command goes on where it was stopped.",
+        epilog=f"families:\n{textwrap.indent(textwrap.fill(own, 76), '  ')}\n\nexamples:\n"
+        "  mamlkit train sinusoid --shots 10 --iterations 2000 --out sinusoid\n"
+        "  mamlkit train fluids --learner metasgd --shots 1 --inner-lr 0.1 --validate 500\n"
+        "  mamlkit train springs.py:Springs --shots 4 --hidden 64 64\n"
+        "  torchrun --nproc-per-node=2 -m mamlkit train sinusoid --meta-batch 256\n\n" + EXIT_CODES,
+    )
+    command.add_argument("family", metavar="FAMILY", help="where tasks come from; see below")
+    for name, kind, default, text, more in OPTIONS:
+        shown = "" if default is None or "default" in text else " (default: %(default)s)"
+        usual = {} if "choices" in more else {"metavar": "X" if kind is positive else "N"}
+        command.add_argument(
+            f"--{name}", type=kind, default=default, help=text + shown, **{**usual, **more}
+        )
+        if name == "chunk-size":
+            command.add_argument("--compile", action="store_true", help="compile the meta-gradient")
+    return command
+
+
+def run(args: argparse.Namespace) -> int:
+    """Meta-train as the options say; 130 if Ctrl-C ended it."""
+    work = train
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:  # torchrun then names the error that came first
+        from torch.distributed.elastic.multiprocessing.errors import record
+
+        work = cast(Any, record)(train)
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "out", "run", "argv")}
+    history = work(options, args.out, shlex.join(["mamlkit", *args.argv]))
+    return INTERRUPTED if history.interrupted else DONE
+
+
+def train(options: dict[str, Any], out: Path, command: str) -> History:
     """Train, save into ``out``, and print the error on new test tasks.
 
     Args:
@@ -76,10 +161,7 @@ def run(options: dict[str, Any], out: Path, command: str) -> History:
         "options": options,
         "family": repr(family),
         "learner": repr(learner),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("mamlkit", "torch", "numpy")},
-        },
+        "versions": versions(),
         "processes": ranks.size,
     }
     first = ranks.rank == 0
@@ -87,19 +169,13 @@ def run(options: dict[str, Any], out: Path, command: str) -> History:
     if first:
         told = "" if ranks.size == 1 else f", {ranks.size} processes"
         print(f"{options['learner']} on {options['family']}, {options['shots']} shots{told}")
-    seed = options["seed"]
-    names = ("shots", "queries", "meta_batch", "iterations", "outer_lr", "seed", "schedule")
+    planned = {f.name: options[f.name] for f in fields(Plan) if f.name in options}
     history = meta_train(
         learner,
         training,
-        **{name: options[name] for name in names},
-        grad_clip=options["grad_clip"],
-        compile=options["compile"],
-        chunk_size=options["chunk_size"],
+        plan=Plan(**planned, validate_every=options["validate"] or 1),
         validation=validation if options["validate"] else None,
-        validate_every=options["validate"] or 1,
         checkpoint=out / "checkpoint.pt",
-        checkpoint_every=options["checkpoint_every"],
     )
     if first:
         save_learner(learner, out / "learner.pt", **settings)
@@ -108,7 +184,7 @@ def run(options: dict[str, Any], out: Path, command: str) -> History:
             done = len(history.outer_loss)
             print(f"interrupted after {done} iterations; the same command goes on from there")
         else:
-            given: dict[str, Any] = {"shots": options["shots"], "seed": seed + 2 * 10**6}
+            given: dict[str, Any] = {"shots": options["shots"], "seed": options["seed"] + 2 * 10**6}
             zero = evaluate(yardsticks.Zero(family.d_out), test, **given)
             print(table(evaluate(learner, test, **given), zero, learner.inner_steps))
             print(f"written to {out}: {', '.join(FILES)}")
