@@ -153,7 +153,7 @@ def test_ctrl_c_exits_with_130(tmp_path, monkeypatch, capsys):
 
 
 def test_reproduce_runs_the_recipe_in_its_own_folder(tmp_path, monkeypatch):
-    calls = []
+    calls: list[Path] = []
     monkeypatch.setattr(recipes, "RECIPES", {"long-run": calls.append})
     monkeypatch.chdir(tmp_path)
     assert cli.main(["reproduce", "long-run"]) == 0
@@ -299,7 +299,7 @@ def test_train_saves_and_reports_what_evaluate_finds(tmp_path, capsys):
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert settings == notes
     assert settings["options"]["seed"] == 3
-    assert settings["versions"]["torch"] == torch.__version__
+    assert settings["versions"]["torch"] == importlib.metadata.version("torch")
     assert settings["command"].startswith("mamlkit train sinusoid --shots 2 --hidden 4")
 
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
