@@ -7,7 +7,7 @@ without the Python around them. A compiled step is the same list turned into mac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -27,7 +27,7 @@ aten = torch.ops.aten
 
 def meta_gradients(
     learner: nn.Module,
-    parameters: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
     chunk_size: int | None = None,
     compile: Compile = False,
 ) -> Callable[[TaskBatch], tuple[float, list[float]]]:
@@ -105,7 +105,7 @@ def meta_gradients(
 
 
 def _record(
-    learner: nn.Module, parameters: dict[str, Tensor], batch: TaskBatch, compile: Compile
+    learner: nn.Module, parameters: Mapping[str, Tensor], batch: TaskBatch, compile: Compile
 ) -> tuple[Step, list[Place]]:
     """A step for batches like this one, and where to find the tensors it takes between the
     parameters and the leaves of the batch: what the learner keeps beside ``parameters``.

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit import cli, quickstart, recipes
-from mamlkit.cli import common, lab
+from mamlkit.cli import lab
 from mamlkit.cli import train as train_job
 
 
@@ -92,6 +93,7 @@ def test_help_of_reproduce_names_every_recipe(capsys):
     text = capsys.readouterr().out
     assert recipes.RECIPES
     for name, recipe in recipes.RECIPES.items():
+        assert recipe.__doc__ is not None
         assert f"  {name}: {recipe.__doc__.strip().splitlines()[0]}" in text
 
 
@@ -200,7 +202,7 @@ def test_lab_where_nothing_can_be_written(source, started, tmp_path, monkeypatch
     def refuse(**where):  # the tests may run as root, who may write everywhere
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(common.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     assert cli.main(["lab", str(tmp_path / "mine")]) == 1
     assert "cannot be written to (Permission denied)" in capsys.readouterr().err
     assert started == []

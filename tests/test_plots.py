@@ -176,7 +176,7 @@ def test_error_against_shots_draws_each_learner(springs):
     bars = [c for c in ax.containers if isinstance(c, ErrorbarContainer)]
     drawn = {c.get_label(): c.lines[0] for c in bars}
     for name in learners:
-        assert drawn[name].get_xdata().tolist() == [1, 2, 20]
+        assert np.asarray(drawn[name].get_xdata()).tolist() == [1, 2, 20]
         assert np.allclose(drawn[name].get_ydata(), table.loc[name]["mean"])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "20"]
     assert ax.get_xscale() == "log"
