@@ -73,7 +73,7 @@ def meta_gradients(
     return gradients
 
 
-def _eager(learner: nn.Module, parameters: dict[str, Tensor]) -> Chunk:
+def _eager(learner: nn.Module, parameters: Mapping[str, Tensor]) -> Chunk:
     """The learner as it is."""
 
     def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ def _eager(learner: nn.Module, parameters: dict[str, Tensor]) -> Chunk:
     return one_chunk
 
 
-def _recorded(learner: nn.Module, parameters: dict[str, Tensor], compile: Compile) -> Chunk:
+def _recorded(learner: nn.Module, parameters: Mapping[str, Tensor], compile: Compile) -> Chunk:
     """The record of a step, made where there is none yet for such a batch and such a learner."""
     steps: dict[Hashable, tuple[Step, list[Place]]] = {}
 
