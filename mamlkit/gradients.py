@@ -7,7 +7,7 @@ without the Python around them. A compiled step is the same list turned into mac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -29,7 +29,7 @@ aten = torch.ops.aten
 
 def meta_gradients(
     learner: nn.Module,
-    parameters: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
     chunk_size: int | None = None,
     compile: Compile = False,
 ) -> Callable[[TaskBatch], tuple[float, list[float]]]:
@@ -73,7 +73,7 @@ def meta_gradients(
     return gradients
 
 
-def _eager(learner: nn.Module, parameters: dict[str, Tensor]) -> Chunk:
+def _eager(learner: nn.Module, parameters: Mapping[str, Tensor]) -> Chunk:
     """The learner as it is."""
 
     def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ def _eager(learner: nn.Module, parameters: dict[str, Tensor]) -> Chunk:
     return one_chunk
 
 
-def _recorded(learner: nn.Module, parameters: dict[str, Tensor], compile: Compile) -> Chunk:
+def _recorded(learner: nn.Module, parameters: Mapping[str, Tensor], compile: Compile) -> Chunk:
     """The record of a step, made where there is none yet for such a batch and such a learner."""
     steps: dict[Hashable, tuple[Step, list[Place]]] = {}
 
@@ -118,7 +118,7 @@ def _recorded(learner: nn.Module, parameters: dict[str, Tensor], compile: Compil
 
 
 def _record(
-    learner: nn.Module, parameters: dict[str, Tensor], batch: TaskBatch, compile: Compile
+    learner: nn.Module, parameters: Mapping[str, Tensor], batch: TaskBatch, compile: Compile
 ) -> tuple[Step, list[Place]]:
     """A step for batches like this one, and where to find the tensors it takes between the
     parameters and the leaves of the batch: what the learner keeps beside ``parameters``.

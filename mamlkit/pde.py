@@ -35,11 +35,12 @@ def slope(f: Predict, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _load_forward_mode() -> None:
-    """Torch scripts its rules of forward mode at the first use, and says that this is deprecated,
-    which a caller of ours can do nothing about.
+    """Torch scripts its rules of forward mode at the first use, and says that this is deprecated
+    (by a DeprecationWarning; since 2.14 by a FutureWarning), which a caller of ours can do nothing
+    about.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.script` is", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.script` is")
         jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 

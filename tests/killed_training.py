@@ -66,7 +66,8 @@ def identity(path: Path) -> tuple[int, int]:
 
 def kill(folder: Path) -> None:
     """Lives of random length, each in a forked process; the kill may fall into a write."""
-    path, moments, reached = folder / "run.pt", random.Random(), []
+    path, moments = folder / "run.pt", random.Random()
+    reached: list[int] = []
     finish(folder / "warm-up", 1)  # so that the forked lives need not import torch's inner parts
     while len(reached) < KILLS:
         process = os.fork()

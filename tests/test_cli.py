@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit import cli, quickstart, recipes
-from mamlkit.cli import common, lab
+from mamlkit.cli import lab
 from mamlkit.cli import train as train_job
 
 
@@ -92,6 +93,7 @@ def test_help_of_reproduce_names_every_recipe(capsys):
     text = capsys.readouterr().out
     assert recipes.RECIPES
     for name, recipe in recipes.RECIPES.items():
+        assert recipe.__doc__ is not None
         assert f"  {name}: {recipe.__doc__.strip().splitlines()[0]}" in text
 
 
@@ -153,7 +155,7 @@ def test_ctrl_c_exits_with_130(tmp_path, monkeypatch, capsys):
 
 
 def test_reproduce_runs_the_recipe_in_its_own_folder(tmp_path, monkeypatch):
-    calls = []
+    calls: list[Path] = []
     monkeypatch.setattr(recipes, "RECIPES", {"long-run": calls.append})
     monkeypatch.chdir(tmp_path)
     assert cli.main(["reproduce", "long-run"]) == 0
@@ -200,7 +202,7 @@ def test_lab_where_nothing_can_be_written(source, started, tmp_path, monkeypatch
     def refuse(**where):  # the tests may run as root, who may write everywhere
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(common.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     assert cli.main(["lab", str(tmp_path / "mine")]) == 1
     assert "cannot be written to (Permission denied)" in capsys.readouterr().err
     assert started == []
@@ -299,7 +301,7 @@ def test_train_saves_and_reports_what_evaluate_finds(tmp_path, capsys):
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert settings == notes
     assert settings["options"]["seed"] == 3
-    assert settings["versions"]["torch"] == torch.__version__
+    assert settings["versions"]["torch"] == importlib.metadata.version("torch")
     assert settings["command"].startswith("mamlkit train sinusoid --shots 2 --hidden 4")
 
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -261,7 +261,7 @@ def test_one_table_of_all_kinds_of_learners() -> None:
     assert list(table.columns) == COLUMNS
     assert list(table.index) == list(rows)
     for name, (learner, adapted, meta_parameters) in rows.items():
-        row = table.loc[name]
+        row = table.loc[name].to_dict()
         assert row["adapted"] == pytest.approx(adapted, nan_ok=True), name
         assert row["meta_parameters"] == meta_parameters, name
         assert row["adapt_seconds"] > 0

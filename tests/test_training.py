@@ -15,7 +15,6 @@ import threading
 import time
 from pathlib import Path
 
-import killed_training
 import numpy as np
 import pytest
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 
 import mamlkit as mk
 from mamlkit.checkpoints import FORMAT
+from tests import killed_training
 
 F64 = torch.float64
 SCRIPT = Path(killed_training.__file__)

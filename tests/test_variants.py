@@ -6,14 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_maml import (
-    Slope,
-    meta_gradient,
-    mlp,
-    objective_differences,
-    regression,
-    relative_error,
-)
 from torch import Tensor, nn
 
 import mamlkit as mk
@@ -21,6 +13,14 @@ from mamlkit.checks import fresh_generator
 from mamlkit.gradients import meta_gradients
 from mamlkit.learners import momentum
 from mamlkit.training import draw_tasks
+from tests.test_maml import (
+    Slope,
+    meta_gradient,
+    mlp,
+    objective_differences,
+    regression,
+    relative_error,
+)
 
 F64 = torch.float64
 LAW = mk.tasks.Sinusoid()

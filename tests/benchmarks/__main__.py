@@ -151,7 +151,7 @@ def measure(steps: dict[str, Step], device: str, first: dict[str, float], second
 def compare(work: Workload, device: str, seconds: float) -> Table:
     """Check that all rows compute the same gradient, then time them."""
     reference = work.learner(torch.float64, device)
-    reference.query_losses(work.batch(torch.float64, device)).mean().backward()  # type: ignore[no-untyped-call]
+    reference.query_losses(work.batch(torch.float64, device)).mean().backward()
     expected = gradient_of(reference)
     steps: dict[str, Step] = {}
     first: dict[str, float] = {}

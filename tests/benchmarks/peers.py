@@ -34,7 +34,7 @@ def by_higher(work: Workload, model: nn.Module, batch: TaskBatch) -> Step:
     """``higher.innerloop_ctx`` around each task."""
     optimiser = torch.optim.SGD(model.parameters(), lr=work.inner_lr)
 
-    def step() -> list[Tensor]:
+    def step() -> list[Tensor | None]:
         model.zero_grad()
         for support, query in each_task(batch):
             with higher.innerloop_ctx(model, optimiser, copy_initial_weights=False) as context:
@@ -52,7 +52,7 @@ def by_torchopt(work: Workload, model: nn.Module, batch: TaskBatch) -> Step:
     inner = torchopt.MetaSGD(model, lr=work.inner_lr)
     parameters = list(model.parameters())
 
-    def step() -> list[Tensor]:
+    def step() -> list[Tensor | None]:
         for p in parameters:
             p.grad = None
         start = torchopt.extract_state_dict(model, by="reference", detach_buffers=True)
