@@ -52,7 +52,7 @@ from mamlkit.learners import (
 )
 from mamlkit.simulators import Simulator
 from mamlkit.tasks import Data, Family, TaskBatch
-from mamlkit.training import History, meta_train
+from mamlkit.training import History, Plan, meta_train
 
 if _TYPE_CHECKING:
     from mamlkit import plots, recipes, widgets
@@ -76,6 +76,7 @@ __all__ = [
     "MamlkitError",
     "MetaSGD",
     "Multistart",
+    "Plan",
     "Prototypes",
     "Reptile",
     "RidgeHead",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,6 +68,12 @@ def fill(learner: nn.Module, saved: dict[str, Any], path: str | Path) -> dict[st
         )
     learner.load_state_dict(saved.get("best") or saved["learner"])
     return dict(saved.get("notes", {}))
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that a result depends on: a note for what is saved."""
+    packages = {name: version(name) for name in ("mamlkit", "torch", "numpy")}
+    return {"python": platform.python_version(), **packages}
 
 
 def write_atomically(path: str | Path, content: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ import torch
 
 import mamlkit as mk
 from mamlkit import cli, quickstart, recipes
-from mamlkit import train as train_job
+from mamlkit.cli import common, lab
+from mamlkit.cli import train as train_job
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def started(monkeypatch):
         calls.append((folder, browser))
         return 0
 
-    monkeypatch.setattr(cli, "start_jupyterlab", start)
+    monkeypatch.setattr(lab, "start_jupyterlab", start)
     return calls
 
 
@@ -42,7 +43,7 @@ def source(tmp_path, monkeypatch):
     (folder / "01_second.ipynb").write_text("second, as it ships")
     (folder / "assignments" / "01_springs.ipynb").write_text("an assignment")
     (folder / ".ipynb_checkpoints" / "00_first-checkpoint.ipynb").write_text("left by an editor")
-    monkeypatch.setattr(cli, "notebooks_folder", lambda: folder)
+    monkeypatch.setattr(lab, "notebooks_folder", lambda: folder)
     return folder
 
 
@@ -89,9 +90,10 @@ def test_help_of_reproduce_names_every_recipe(capsys):
     with pytest.raises(SystemExit):
         cli.main(["reproduce", "--help"])
     text = capsys.readouterr().out
-    assert recipes.RECIPES
-    for name, recipe in recipes.RECIPES.items():
-        assert f"  {name}: {recipe.__doc__.strip().splitlines()[0]}" in text
+    assert {"finn2017", "family-search"} < set(recipes.COMMANDS)
+    for name, (about, _) in recipes.COMMANDS.items():
+        assert about.endswith(".")
+        assert f"  {name}: {about}" in text
 
 
 def test_no_command_prints_the_help_and_is_wrong_usage(capsys):
@@ -153,7 +155,7 @@ def test_ctrl_c_exits_with_130(tmp_path, monkeypatch, capsys):
 
 def test_reproduce_runs_the_recipe_in_its_own_folder(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(recipes, "RECIPES", {"long-run": calls.append})
+    monkeypatch.setattr(recipes, "COMMANDS", {"long-run": ("It is long.", calls.append)})
     monkeypatch.chdir(tmp_path)
     assert cli.main(["reproduce", "long-run"]) == 0
     assert cli.main(["reproduce", "long-run", "--out", "mine"]) == 0
@@ -199,7 +201,7 @@ def test_lab_where_nothing_can_be_written(source, started, tmp_path, monkeypatch
     def refuse(**where):  # the tests may run as root, who may write everywhere
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(cli.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(common.tempfile, "TemporaryFile", refuse)
     assert cli.main(["lab", str(tmp_path / "mine")]) == 1
     assert "cannot be written to (Permission denied)" in capsys.readouterr().err
     assert started == []
@@ -236,14 +238,14 @@ def test_lab_without_jupyterlab(source, started, tmp_path, monkeypatch, capsys):
 
 
 def test_the_notebooks_are_found():
-    folder = cli.notebooks_folder()
+    folder = lab.notebooks_folder()
     assert (folder / "00_one_measurement_a_whole_curve.ipynb").is_file()
 
 
 def test_the_notebooks_are_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "mamlkit" / "cli.py"))
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "mamlkit" / "cli" / "lab.py"))
     with pytest.raises(mk.MamlkitError, match="notebooks were not found"):
-        cli.notebooks_folder()
+        lab.notebooks_folder()
 
 
 @pytest.mark.parametrize("browser", [True, False])
@@ -254,7 +256,7 @@ def test_jupyterlab_is_run_by_this_interpreter(browser, root, tmp_path, monkeypa
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
     monkeypatch.chdir(tmp_path)  # so that the change of folder is undone
     (tmp_path / "mine").mkdir()
-    cli.start_jupyterlab(Path("mine"), browser)
+    lab.start_jupyterlab(Path("mine"), browser)
     ((where, program, command),) = calls
     assert Path(where) == tmp_path / "mine"
     assert program == sys.executable

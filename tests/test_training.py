@@ -581,6 +581,27 @@ def test_another_learner_that_prints_alike_is_refused(tmp_path) -> None:
     assert_same_state(state(other), before)
 
 
+def test_a_plan_is_checked_where_it_is_made() -> None:
+    with pytest.raises(mk.MamlkitError, match="iterations must be a whole number of at least 1"):
+        mk.Plan(iterations=0)
+    with pytest.raises(mk.MamlkitError, match="outer_lr must be a finite number > 0"):
+        mk.Plan(outer_lr=0.0)
+    assert type(mk.Plan(shots=np.int64(3)).shots) is int
+
+
+def test_a_plan_and_its_settings_by_name_give_the_same_run() -> None:
+    a, b, plan = learner(), learner(), mk.Plan(shots=4, meta_batch=3, outer_lr=0.01, seed=5)
+    family = mk.tasks.Sinusoid()
+    one = mk.meta_train(a, family, plan=plan, iterations=4, progress=False)
+    assert record(one) == record(train(b, 4, seed=5))
+    assert_same_state(state(a), state(b))
+
+
+def test_a_setting_that_is_not_known_is_refused_by_name() -> None:
+    with pytest.raises(mk.MamlkitError, match=r"no setting 'iteration'; .* iterations"):
+        train(learner(), iteration=4)
+
+
 # --- losses that are not finite ------------------------------------------------------------------
 
 

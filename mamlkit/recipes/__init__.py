@@ -80,7 +80,9 @@ def shipped_notes(name: str, seed: int = 0) -> dict[str, Any]:
 
 
 def _load(name: str, seed: int) -> tuple[Any, dict[str, Any]]:
-    names = sorted(f"{recipe.name}-{run}" for recipe in RECIPES.values() for run in recipe.protocols)
+    names = sorted(
+        f"{recipe.name}-{run}" for recipe in RECIPES.values() for run in recipe.protocols
+    )
     if name not in names or seed not in SHIPPED_SEEDS:
         raise MamlkitError(
             f"no learner {name!r} with seed {seed!r} ships with mamlkit; choose a name from "

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mamlkit.checkpoints import load_learner, save_learner
+from mamlkit.checkpoints import load_learner, save_learner, versions
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import tune
 from mamlkit.learners import MAML
@@ -188,7 +186,7 @@ class Recipe:
         return folder / f"{self.name}-{name}-{seed}.pt"
 
     def pack(self, folder: Path) -> None:
-        """Gather the learners and tables of this recipe in a folder into the two files that ship."""
+        """Gather the learners and tables of this recipe in a folder into the files that ship."""
         learners: dict[str, list[tuple[MetaLearner, dict[str, Any]]]] = {}
         for name in self.protocols:
             for path in sorted(folder.glob(self.path(folder, name, "[0-9]*").name)):
@@ -260,8 +258,5 @@ def _made(plan: Plan, history: History) -> dict[str, Any]:
         "outer_loss": [sum(block) / len(block) for block in blocks],
         "seconds": round(history.seconds[-1]),
         "compile": plan.compile,
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("mamlkit", "torch", "numpy")},
-        },
+        "versions": versions(),
     }

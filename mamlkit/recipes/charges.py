@@ -50,9 +50,7 @@ _ITERATIONS = {
     "long": 9000,
 }
 # At this length recording pays and compiling does not.
-_COMMON = Plan(
-    queries=50, meta_batch=10, schedule="cosine", grad_clip=0.1, compile="capture"
-)
+_COMMON = Plan(queries=50, meta_batch=10, schedule="cosine", grad_clip=0.1, compile="capture")
 _RIDGE = replace(_COMMON, queries=100, meta_batch=25)
 
 #: The runs of this recipe. Iterations were set for about the same time on one core. The notes of

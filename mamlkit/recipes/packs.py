@@ -28,7 +28,8 @@ def write(
         learners: by name, the learners of several seeds with the notes on each, "seed" among them.
         tables: plain numbers and text, put beside the notes as they are.
     """
-    arrays, entries = {}, {}
+    arrays: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, runs in learners.items():
         first, notes = runs[0][0], [note for _, note in runs]
         states = [learner.state_dict() for learner, _ in runs]

@@ -49,14 +49,12 @@ CHOSEN = {
 #: Step sizes at test time over that of training: the loss on observed states is smaller.
 FACTORS = (1.0, 3.0, 6.0, 10.0, 15.0, 30.0, 100.0)
 SMALL = (0.1, 0.3)  # rad
-#: The loss that a learner adapts by when it is used. An instrument reads states, not rates of change: from each state the next
-#: five are predicted, half a second.
+#: The loss that a learner adapts by when it is used. An instrument reads states, not rates of
+#: change: from each state the next five are predicted, half a second.
 observed = trajectories(5)
 
 
-def build(
-    name: str, seed: int = 0, inner_lr: float | None = None, loss: Loss = observed
-) -> MAML:
+def build(name: str, seed: int = 0, inner_lr: float | None = None, loss: Loss = observed) -> MAML:
     """An untrained learner of this recipe, in float32, with five inner steps.
 
     Args:

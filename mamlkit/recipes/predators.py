@@ -46,9 +46,7 @@ FACTORS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _JUDGED: dict[str, Any] = {"n_tasks": 40, "queries": 4, "loss": FORECAST}
 
 
-def build(
-    name: str, seed: int = 0, inner_lr: float | None = None, loss: Loss = ONE_STEP
-) -> MAML:
+def build(name: str, seed: int = 0, inner_lr: float | None = None, loss: Loss = ONE_STEP) -> MAML:
     """An untrained learner of this recipe, in float32: rates per head by a network 2-16-16-2 with
     tanh, and eight inner steps. "cavia" and "coda" have a context of two numbers.
 

@@ -1,0 +1,51 @@
+"""The command ``mamlkit``: one file a subcommand, each with its options (``add``) and its work
+(``run``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from mamlkit.cli import lab, quickstart, reproduce, train
+from mamlkit.cli.common import DONE, EXIT_CODES, FAILED, INTERRUPTED, WRONG_USAGE, make_parser
+from mamlkit.errors import MamlkitError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; ``argv`` defaults to the process's own."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return WRONG_USAGE
+    args.argv = sys.argv[1:] if argv is None else argv
+    try:
+        code: int | None = args.run(args)
+    except MamlkitError as error:
+        print(f"mamlkit: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("mamlkit: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return DONE if code is None else code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = make_parser(
+        argparse.ArgumentParser,
+        prog="mamlkit",
+        description="Meta-learning for physics: a course in notebooks, and the library under it.",
+        epilog="examples:\n"
+        "  mamlkit quickstart       the main job, in under a minute\n"
+        "  mamlkit lab              the course, in your browser\n"
+        "  mamlkit lab --help       more about one command\n\n" + EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"mamlkit {version('mamlkit')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command in (quickstart, lab, train, reproduce):
+        command.add(commands).set_defaults(run=command.run)
+    return parser

@@ -1,0 +1,36 @@
+"""``mamlkit reproduce``: a long training whose weights ship with the package, once more."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mamlkit import recipes
+from mamlkit.cli.common import EXIT_CODES, make_folder, make_parser
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """The options."""
+    known = sorted(recipes.COMMANDS)
+    names = "\n".join(f"  {name}: {recipes.COMMANDS[name][0]}" for name in known)
+    command = make_parser(
+        commands.add_parser,
+        name="reproduce",
+        help="repeat a long training whose weights ship with the package",
+        description="Repeat a long training whose weights ship with the package. It may take "
+        "minutes to hours.",
+        epilog=f"names:\n{names}\n\n"
+        f"example:\n  mamlkit reproduce {known[0]} --out weights\n\n" + EXIT_CODES,
+    )
+    command.add_argument("name", choices=known, metavar="NAME", help="what to repeat")
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the result goes (default: mamlkit-NAME)"
+    )
+    return command
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the long training ``args.name`` of :mod:`mamlkit.recipes`."""
+    out = Path(f"mamlkit-{args.name}") if args.out is None else args.out
+    recipes.COMMANDS[args.name][1](make_folder(out))
