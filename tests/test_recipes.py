@@ -257,7 +257,7 @@ def test_a_short_run_is_packed_and_loaded_back(tmp_path: Path) -> None:
 
 def test_a_learner_that_is_built_otherwise_is_refused() -> None:
     slow = replace(finn2017.RECIPE, build=lambda name, seed: mk.MAML(mk.models.MLP(1, 1), 0.02))
-    with pytest.raises(mk.MamlkitError, match=r"holds a learner with other settings: inner_lr=0\.01"):
+    with pytest.raises(mk.MamlkitError, match="learner with other settings: inner_lr"):
         slow.load("maml")
     wide = replace(finn2017.RECIPE, build=lambda name, seed: mk.MAML(mk.models.MLP(1, 1, (50,))))
     with pytest.raises(mk.MamlkitError, match="Build the learner as it was saved: MAML"):

@@ -105,8 +105,8 @@ def test_a_tiny_run_and_a_tiny_search(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(pinns, "JUDGED_AFTER", 2)
     monkeypatch.setattr(pinns, "ADAM_LRS", (1e-2,))
     trials = [{"outer_lr": 1e-2, "inner_lr": None}]
-    recipe = replace(pinns.RECIPE, trials={"told": trials}, fraction=1e-3)
-    recipe.search(tmp_path, progress=False)
+    recipe = replace(pinns.RECIPE, trials={"told": trials})
+    recipe.search(tmp_path, iterations=2, progress=False)
     recipe.run(tmp_path, names=("told",), seeds=(7,), iterations=2, progress=False)
     mk.load_learner(pinns.build("told", 7), tmp_path / "pinns-told-7.pt")
     pack = json.loads((tmp_path / "pinns.json").read_text())
@@ -131,5 +131,3 @@ def test_a_search_notes_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_run_that_is_not_there() -> None:
     with pytest.raises(mk.MamlkitError, match="no run 'x' in pinns"):
         pinns.build("x")
-    with pytest.raises(mk.MamlkitError, match="no run 'x' in pinns"):
-        pinns.tasks("x")

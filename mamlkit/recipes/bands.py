@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,14 +13,13 @@ from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.uncertainty import BayesianHead, Ensemble
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT
-from mamlkit.recipes.base import Recipe, check
+from mamlkit.recipes.base import SHORT, Recipe, check
 from mamlkit.tasks import Family, VapourPressure
 from mamlkit.tasks.base import Physics, normal
 from mamlkit.tasks.fluids import Part
 from mamlkit.training import Plan
 
-_GENTLE: dict[str, Any] = {"outer_lr": 1e-2, "schedule": "cosine", "grad_clip": 1.0}
-_HEAD = Plan(shots=1, queries=10, meta_batch=32, iterations=700, **_GENTLE)
+_HEAD = replace(SHORT, shots=1, queries=10, meta_batch=32, iterations=700, compile=False)
 # The clip bounds the norm over all five members: 0.1 each.
 _ENSEMBLE = replace(_HEAD, meta_batch=16, iterations=500, grad_clip=0.22)
 
@@ -32,7 +31,7 @@ PROTOCOLS: dict[str, Plan] = {
     "kinds-head": _HEAD,
     "fluids-ensemble": _ENSEMBLE,
     "kinds-ensemble": _ENSEMBLE,
-    "waves-head": Plan(shots=2, queries=20, meta_batch=25, iterations=600, **_GENTLE),
+    "waves-head": replace(_HEAD, shots=2, queries=20, meta_batch=25, iterations=600),
 }
 MEMBERS = 5
 

@@ -23,6 +23,8 @@ from mamlkit.training import History, Plan, meta_train
 SHIPPED_SEEDS = (0, 1, 2, 3, 4)
 SEARCH_SEED = 100  # not one of those that ship
 WEIGHTS = Path(str(resources.files("mamlkit"))) / "weights"
+#: What most plans start from. They are so short that recording a step pays, and compiling does not.
+SHORT = Plan(outer_lr=1e-2, schedule="cosine", grad_clip=1.0, compile="capture")
 
 #: Keywords by name: of ``build``, or what is set on a learner after training.
 Settings = Mapping[str, Any]
@@ -49,7 +51,7 @@ class Recipe:
             ``scores``.
         fraction: of the iterations of a plan, in the search.
         measure: ``measure(folder, names, seeds)`` writes more tables about the learners of a run.
-        search_on: ``search_on(folder, names)`` goes on after the search.
+        search_on: ``search_on(folder, names, changes)`` goes on after the search.
     """
 
     name: str
@@ -66,7 +68,7 @@ class Recipe:
     scores: int = 1
     fraction: float = 1.0
     measure: Callable[[Path, Iterable[str], Iterable[int]], None] | None = None
-    search_on: Callable[[Path, Iterable[str]], None] | None = None
+    search_on: Callable[[Path, Iterable[str], Settings], None] | None = None
 
     def run(
         self,
@@ -138,7 +140,7 @@ class Recipe:
                 rows.append([*trial.values(), *found])
                 packs.write_json(path, table)
         if self.search_on is not None:
-            self.search_on(out, names)
+            self.search_on(out, names, changes)
 
     def tried(self, name: str, trial: Settings, progress: bool, **changes: Any) -> MetaLearner:
         """The learner of one trial of the search."""

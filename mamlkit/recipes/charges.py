@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from mamlkit.learners.heads import RidgeHead
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.losses import Predict
 from mamlkit.models import MLP
-from mamlkit.recipes.base import Recipe, check, settle, tuned
+from mamlkit.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.tasks import Data, PointCharges
 from mamlkit.tasks.charges import Part
 from mamlkit.training import Plan
@@ -49,8 +50,7 @@ _ITERATIONS = {
     "ridge": 3000,
     "long": 9000,
 }
-# At this length recording pays and compiling does not.
-_COMMON = Plan(queries=50, meta_batch=10, schedule="cosine", grad_clip=0.1, compile="capture")
+_COMMON = replace(SHORT, queries=50, meta_batch=10, grad_clip=0.1)
 _RIDGE = replace(_COMMON, queries=100, meta_batch=25)
 
 #: The runs of this recipe. Iterations were set for about the same time on one core. The notes of
@@ -99,27 +99,18 @@ def build(name: str, seed: int = 0, value: float | None = None) -> MetaLearner:
     """
     check("charges", name, PROTOCOLS)
     value = CHOSEN[name][0] if value is None else value
-    how: dict[str, Any] = {"inner_steps": 3, "loss": loss}
-    net = Potential(seed).float()
-
-    def ridge() -> MetaLearner:
+    net = Potential(seed, context=2 if name == "cavia" else 0).float()
+    if name in ("ridge", "long"):
         return RidgeHead(net.features, value, loss=loss)
-
-    def cavia() -> MetaLearner:
-        context = Potential(seed, context=2).float()
-        return MAML(context, value, adapt="features.context", **how)
-
-    makers: dict[str, Callable[[], MetaLearner]] = {
-        "pooled": lambda: Pooled(net, value, **how),
-        "anil": lambda: ANIL(net, value, **how),
-        "maml": lambda: MAML(net, value, **how),
-        "metasgd": lambda: MetaSGD(net, value, **how),
-        "cavia": cavia,
-        "coda": lambda: CoDA(net, value, context=2, seed=seed, **how),
-        "ridge": ridge,
-        "long": ridge,
+    kinds: dict[str, Callable[..., MAML]] = {
+        "pooled": Pooled,
+        "anil": ANIL,
+        "maml": MAML,
+        "metasgd": MetaSGD,
+        "cavia": partial(MAML, adapt="features.context"),
+        "coda": partial(CoDA, context=2, seed=seed),
     }
-    return makers[name]()
+    return kinds[name](net, value, 3, loss=loss)
 
 
 def tasks(part: Part = "train", **settings: Any) -> PointCharges:

@@ -15,20 +15,17 @@ from mamlkit.learners.reptile import Reptile
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT, SETTINGS
-from mamlkit.recipes.base import Recipe, check, settle, tuned
+from mamlkit.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.tasks import Family, Sinusoid, VapourPressure
 from mamlkit.tasks.fluids import Part
 from mamlkit.training import Plan
 from mamlkit.yardsticks import Pooled
 
+_FLUIDS = replace(SHORT, **{**SETTINGS, "iterations": 1500})
 #: The problems of the recipe ``family``, with their plans: sinusoids; fluids measured once at
-#: T/Tc = 0.7; fluids measured twice, anywhere. The fluids take the settings of the quickstart. At
-#: this length recording pays and compiling does not.
-_FLUIDS = Plan(**{**SETTINGS, "iterations": 1500, "compile": "capture"})
+#: T/Tc = 0.7; fluids measured twice, anywhere. The fluids take the settings of the quickstart.
 PROTOCOLS: dict[str, Plan] = {
-    "sinusoid": Plan(
-        iterations=1000, outer_lr=3e-3, schedule="cosine", grad_clip=1.0, compile="capture"
-    ),
+    "sinusoid": replace(SHORT, iterations=1000, outer_lr=3e-3),
     "fluids": _FLUIDS,
     "anywhere": replace(_FLUIDS, shots=2),
 }

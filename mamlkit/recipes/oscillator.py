@@ -17,7 +17,7 @@ from mamlkit.learners import MAML, MetaLearner, Multistart, adam
 from mamlkit.learners.rules import plain
 from mamlkit.losses import Loss, Predict, mse, rmse
 from mamlkit.models import MLP
-from mamlkit.recipes.base import Recipe, check
+from mamlkit.recipes.base import SHORT, Recipe, check
 from mamlkit.simulators import Simulator
 from mamlkit.tasks import DampedOscillator
 from mamlkit.tasks.base import Data
@@ -41,15 +41,7 @@ CASES = {
     "long": Case(10.0, 60, 0.05),
     "longer": Case(20.0, 120, 0.05),
 }
-_STARTS = Plan(
-    shots=20,
-    queries=30,
-    iterations=1000,
-    outer_lr=1e-2,
-    schedule="cosine",
-    grad_clip=1.0,
-    compile="capture",
-)
+_STARTS = replace(SHORT, shots=20, queries=30, iterations=1000)
 #: The runs of this recipe: eight starts, one start, eight starts for few and noisy points, and MAML
 #: on a network that does not know the law, beside the same network pooled.
 PROTOCOLS: dict[str, Plan] = {

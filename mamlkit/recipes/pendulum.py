@@ -11,21 +11,12 @@ from mamlkit.learners import ANIL, CAVIA, MAML
 from mamlkit.losses import Loss, derivatives, trajectories
 from mamlkit.mechanics import ContextNet, Hamiltonian
 from mamlkit.models import MLP
-from mamlkit.recipes.base import Recipe, check, settle, tuned
+from mamlkit.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.tasks import Pendulum
 from mamlkit.training import Plan
 from mamlkit.yardsticks import Pooled
 
-_PROTOCOL = Plan(
-    shots=1,
-    queries=2,
-    meta_batch=5,
-    iterations=700,
-    outer_lr=1e-2,
-    schedule="cosine",
-    grad_clip=1.0,
-    compile="capture",
-)
+_PROTOCOL = replace(SHORT, shots=1, queries=2, meta_batch=5, iterations=700)
 #: The runs: one trajectory to adapt to, two to be judged on. "separable" is T(p) + V_0(q) + c
 #: V_1(q); "free" a field f_0 + c f_1 without an energy, "concatenate" one that is fed c beside its
 #: input; "maml", "head" and "pooled" adapt weights of a field without a context. "small" is

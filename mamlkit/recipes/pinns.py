@@ -16,11 +16,10 @@ from mamlkit.learners import FOMAML, Reptile, adam
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.models import MLP
 from mamlkit.pde import Ansatz, burgers, residual_loss
-from mamlkit.recipes.base import SEARCH_SEED, Recipe, check
+from mamlkit.recipes.base import SEARCH_SEED, SHORT, Recipe, Settings, check
 from mamlkit.recipes.packs import read_json, write_json
 from mamlkit.refine import Method, refine, steps_to
 from mamlkit.tasks import Burgers
-from mamlkit.tasks.burgers import Part
 from mamlkit.training import Plan
 from mamlkit.yardsticks import Pooled
 
@@ -38,9 +37,7 @@ OUTER_LRS, INNER_LRS = (1e-2, 3e-2, 1e-1, 3e-1), (1e-3, 3e-3, 1e-2)
 ADAM_LRS = (3e-3, 1e-2, 3e-2)
 JUDGED_AFTER = 100  # iterations of L-BFGS
 
-_COMMON = Plan(
-    shots=64, queries=64, meta_batch=8, schedule="cosine", grad_clip=10.0, compile="capture"
-)
+_COMMON = replace(SHORT, shots=64, queries=64, meta_batch=8, grad_clip=10.0)
 #: The runs of this recipe. The numbers of iterations give each about the same time. Exact
 #: second-order MAML was tried and left out: five inner steps took 48 s for 125 iterations, measured
 #: on a loaded machine, so no more than a hint of its price.
@@ -86,14 +83,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MetaLearne
         return Pooled(model, inner_steps=0, loss=LOSS)
     kinds: dict[str, Any] = {"fomaml": FOMAML, "reptile": Reptile}
     inner_lr = CHOSEN[name][1] if inner_lr is None else inner_lr
-    learner: MetaLearner = kinds[name](model, inner_lr, INNER_STEPS, rule=adam(), loss=LOSS)
-    return learner
-
-
-def tasks(name: str, part: Part = "train") -> Burgers:
-    """The tasks of a run of this recipe: the same family for all of them."""
-    check("pinns", name, PROTOCOLS)
-    return Burgers(exact=part != "train").split(part)
+    return kinds[name](model, inner_lr, INNER_STEPS, rule=adam(), loss=LOSS)
 
 
 def judge(learner: MetaLearner, name: str) -> tuple[float]:
@@ -120,7 +110,7 @@ def solve(out: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
         write_json(out / "pinns-refined.json", {"settings": settings, "rows": rows})  # so far
 
 
-def search_adam(out: Path, names: Iterable[str]) -> None:
+def search_adam(out: Path, names: Iterable[str], changes: Settings) -> None:
     """From the winner of each search in a folder, and from a random start, try the steps of Adam as
     far as the table goes: ``out/pinns-adam.json``, for each start rows ``[step, error]``.
     """
@@ -131,7 +121,7 @@ def search_adam(out: Path, names: Iterable[str]) -> None:
         if rows:
             outer_lr, inner_lr = min(rows)[1]
             winner = {"outer_lr": outer_lr, "inner_lr": inner_lr}
-            models[name] = RECIPE.tried(name, winner, progress=False).model
+            models[name] = RECIPE.tried(name, winner, False, **changes).model
     table = {
         name: [[lr, _validation_error(model, "adam", TABLE_STEPS["adam"], lr)] for lr in ADAM_LRS]
         for name, model in models.items()
@@ -184,7 +174,7 @@ RECIPE = Recipe(
     about="Train starts for Burgers' equation, save them, and solve from each.",
     protocols=PROTOCOLS,
     build=build,
-    tasks=tasks,
+    tasks=lambda name: Burgers(exact=False).split("train"),
     about_search="Search the step sizes: the table behind :data:`CHOSEN` and :data:`ADAM_LR`.",
     trials={
         name: [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML, CoDA
 from mamlkit.losses import Loss, derivatives, trajectories
 from mamlkit.population import PerCapita
-from mamlkit.recipes.base import Recipe, check, settle, tuned
+from mamlkit.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.tasks.lotka_volterra import LotkaVolterra, Part
 from mamlkit.training import Plan
 from mamlkit.yardsticks import Pooled
@@ -25,16 +27,7 @@ FORECAST = trajectories(None, 2)
 #: be judged on, drawn anew.
 PROTOCOLS: dict[str, Plan] = dict.fromkeys(
     ("pooled", "maml", "anil", "cavia", "coda"),
-    Plan(
-        shots=1,
-        queries=3,
-        meta_batch=9,
-        iterations=4000,
-        outer_lr=1e-2,
-        schedule="cosine",
-        grad_clip=1.0,
-        compile="capture",
-    ),
+    replace(SHORT, shots=1, queries=3, meta_batch=9, iterations=4000),
 )
 INNER_STEPS, CONTEXT, HIDDEN = 8, 2, (16, 16)
 #: The inner step sizes that the search tries for each learner that has one in training, and its
@@ -58,19 +51,16 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None, loss: Loss = 
     """
     check("predators", name, PROTOCOLS)
     lr = CHOSEN[name] if inner_lr is None else inner_lr
-
-    def net(context: int = 0) -> PerCapita:
-        span = (0.0, 3.0)
-        return PerCapita(2, 2, HIDDEN, x_range=span, seed=seed, context=context).float()
-
-    makers: dict[str, Callable[[], MAML]] = {
-        "pooled": lambda: Pooled(net(), lr, INNER_STEPS, loss=loss),
-        "maml": lambda: MAML(net(), lr, INNER_STEPS, loss=loss),
-        "anil": lambda: ANIL(net(), lr, INNER_STEPS, loss=loss),
-        "cavia": lambda: CAVIA(net(CONTEXT), lr, INNER_STEPS, loss=loss),
-        "coda": lambda: CoDA(net(), lr, INNER_STEPS, context=CONTEXT, seed=seed, loss=loss),
+    context = CONTEXT if name == "cavia" else 0
+    net = PerCapita(2, 2, HIDDEN, x_range=(0.0, 3.0), seed=seed, context=context).float()
+    kinds: dict[str, Callable[..., MAML]] = {
+        "pooled": Pooled,
+        "maml": MAML,
+        "anil": ANIL,
+        "cavia": CAVIA,
+        "coda": partial(CoDA, context=CONTEXT, seed=seed),
     }
-    return makers[name]()
+    return kinds[name](net, lr, INNER_STEPS, loss=loss)
 
 
 def tasks(part: Part = "train", noise: float = 0.0) -> LotkaVolterra:
