@@ -21,6 +21,8 @@ from mamlkit.tasks.base import TaskBatch
 
 Compile = bool | Literal["capture"]
 Step = Callable[..., Sequence[Tensor]]  # tensors -> [*gradients, loss [], support losses]
+#: A chunk of tasks and its share of the batch; adds to ``.grad``, returns loss and support losses.
+Chunk = Callable[[TaskBatch, float], tuple[Tensor, Tensor]]
 Place = tuple[dict[str, Tensor | None], str]  # where a module keeps a tensor, and its name there
 aten = torch.ops.aten
 
@@ -48,40 +50,7 @@ def meta_gradients(
     Raises:
         MamlkitError: from the function, if a step cannot be captured or compiled.
     """
-    steps: dict[Hashable, tuple[Step, list[Place]]] = {}
-
-    def eager(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
-        if type(learner).forward is nn.Module.forward:  # only query_losses, as the contract asks
-            losses = cast(Any, learner).query_losses(batch)
-            support = losses.new_empty(len(losses), 0)
-        else:
-            losses, support = learner(batch)
-        (share * losses.mean()).backward()
-        for p in parameters.values():  # as the other paths have it, and as Adam takes it
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        return losses.detach().mean(), support.mean(0)
-
-    def recorded(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
-        leaves = tree_leaves(batch)
-        shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in leaves]
-        told = (getattr(learner, "phase", None), learner.training, learner.extra_repr())
-        key = (*told, *shapes)
-        if key not in steps:
-            steps[key] = _record(learner, parameters, batch, compile)
-        step, places = steps[key]
-        with torch.no_grad():
-            state = [table[name] for table, name in places]
-            *found, loss, support = step(*parameters.values(), *state, *leaves)
-            # New tensors: what a step returns may share memory.
-            gradient = torch._foreach_mul(found, share)
-        for p, g in zip(parameters.values(), gradient, strict=True):
-            if p.grad is not None:
-                p.grad.add_(g)
-            else:  # laid out as the parameter is: Adam's fused kernel walks through memory
-                p.grad = g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
-        return loss, support
-
-    one_chunk = recorded if compile else eager
+    one_chunk = _recorded(learner, parameters, compile) if compile else _eager(learner, parameters)
 
     def gradients(batch: TaskBatch) -> tuple[float, list[float]]:
         for p in parameters.values():
@@ -102,6 +71,50 @@ def meta_gradients(
         return loss, support
 
     return gradients
+
+
+def _eager(learner: nn.Module, parameters: dict[str, Tensor]) -> Chunk:
+    """The learner as it is."""
+
+    def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
+        if type(learner).forward is nn.Module.forward:  # only query_losses, as the contract asks
+            losses = cast(Any, learner).query_losses(batch)
+            support = losses.new_empty(len(losses), 0)
+        else:
+            losses, support = learner(batch)
+        (share * losses.mean()).backward()
+        for p in parameters.values():  # as the other paths have it, and as Adam takes it
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        return losses.detach().mean(), support.mean(0)
+
+    return one_chunk
+
+
+def _recorded(learner: nn.Module, parameters: dict[str, Tensor], compile: Compile) -> Chunk:
+    """The record of a step, made where there is none yet for such a batch and such a learner."""
+    steps: dict[Hashable, tuple[Step, list[Place]]] = {}
+
+    def one_chunk(batch: TaskBatch, share: float) -> tuple[Tensor, Tensor]:
+        leaves = tree_leaves(batch)
+        shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in leaves]
+        told = (getattr(learner, "phase", None), learner.training, learner.extra_repr())
+        key = (*told, *shapes)
+        if key not in steps:
+            steps[key] = _record(learner, parameters, batch, compile)
+        step, places = steps[key]
+        with torch.no_grad():
+            state = [table[name] for table, name in places]
+            *found, loss, support = step(*parameters.values(), *state, *leaves)
+            # New tensors: what a step returns may share memory.
+            gradient = torch._foreach_mul(found, share)
+        for p, g in zip(parameters.values(), gradient, strict=True):
+            if p.grad is not None:
+                p.grad.add_(g)
+            else:  # laid out as the parameter is: Adam's fused kernel walks through memory
+                p.grad = g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+        return loss, support
+
+    return one_chunk
 
 
 def _record(
