@@ -55,7 +55,11 @@ def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
     Raises:
         MamlkitError: for a file that cannot be read or does not fit; the learner is unchanged.
     """
-    saved = _read(path)
+    return fill(learner, _read(path), path)
+
+
+def fill(learner: nn.Module, saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Load what was read from ``path`` into a learner that fits; return the notes."""
     _check_fit(path, learner, saved)
     if saved.get("described", learner.extra_repr()) != learner.extra_repr():
         raise MamlkitError(

@@ -91,10 +91,10 @@ def test_help_of_reproduce_names_every_recipe(capsys):
     with pytest.raises(SystemExit):
         cli.main(["reproduce", "--help"])
     text = capsys.readouterr().out
-    assert recipes.RECIPES
-    for name, recipe in recipes.RECIPES.items():
-        assert recipe.__doc__ is not None
-        assert f"  {name}: {recipe.__doc__.strip().splitlines()[0]}" in text
+    assert {"finn2017", "family-search"} < set(recipes.COMMANDS)
+    for name, (about, _) in recipes.COMMANDS.items():
+        assert about.endswith(".")
+        assert f"  {name}: {about}" in text
 
 
 def test_no_command_prints_the_help_and_is_wrong_usage(capsys):
@@ -156,7 +156,7 @@ def test_ctrl_c_exits_with_130(tmp_path, monkeypatch, capsys):
 
 def test_reproduce_runs_the_recipe_in_its_own_folder(tmp_path, monkeypatch):
     calls: list[Path] = []
-    monkeypatch.setattr(recipes, "RECIPES", {"long-run": calls.append})
+    monkeypatch.setattr(recipes, "COMMANDS", {"long-run": ("It is long.", calls.append)})
     monkeypatch.chdir(tmp_path)
     assert cli.main(["reproduce", "long-run"]) == 0
     assert cli.main(["reproduce", "long-run", "--out", "mine"]) == 0

@@ -5,14 +5,19 @@ run of the recipe works and resumes.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import mamlkit as mk
 from mamlkit import recipes
 from mamlkit.recipes import bands, family, finn2017
+from mamlkit.recipes.base import WEIGHTS, Recipe
+from mamlkit.recipes.packs import read_json, write_json
 from mamlkit.tasks.sinusoid import FINN_2017
 
 # On 600 new tasks of 10 shots: mean query loss after 1 inner step, median after 10: (low, high).
@@ -46,7 +51,7 @@ def losses(learner: mk.MAML, steps: int = 10) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
-@pytest.mark.parametrize("name", finn2017.LEARNERS)
+@pytest.mark.parametrize("name", finn2017.PROTOCOLS)
 def test_shipped_weights_score_what_the_notebook_says(name: str, seed: int) -> None:
     learner = recipes.shipped(f"finn2017-{name}", seed).double()
     after = losses(learner).nan_to_num(nan=torch.inf)
@@ -60,7 +65,7 @@ def test_shipped_weights_score_what_the_notebook_says(name: str, seed: int) -> N
 def test_the_order_after_one_step_is_the_same_for_every_seed(seed: int) -> None:
     one = {
         name: losses(recipes.shipped(f"finn2017-{name}", seed).double(), 1)[:, 1].mean()
-        for name in finn2017.LEARNERS
+        for name in finn2017.PROTOCOLS
     }
     assert sorted(one, key=lambda name: one[name]) == [
         "metasgd",
@@ -72,12 +77,12 @@ def test_the_order_after_one_step_is_the_same_for_every_seed(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
-@pytest.mark.parametrize("name", finn2017.LEARNERS)
+@pytest.mark.parametrize("name", finn2017.PROTOCOLS)
 def test_notes_say_how_the_weights_were_made(name: str, seed: int) -> None:
     notes = recipes.shipped_notes(f"finn2017-{name}", seed)
     assert notes["recipe"] == "finn2017"
     assert (notes["variant"], notes["seed"]) == (name, seed)
-    assert notes["settings"] == FINN_2017
+    assert notes["settings"].items() >= FINN_2017.items()
     assert "amplitude=(0.1, 5.0)" in notes["protocol"]["family"]
     assert notes["protocol"]["dtype"] == "torch.float32"
     assert set(notes["versions"]) == {"python", "mamlkit", "torch", "numpy"}
@@ -92,17 +97,29 @@ def test_float32_and_float64_agree_after_one_step() -> None:
     assert torch.allclose(losses(single, 1).mean(0), losses(double, 1).mean(0), rtol=5e-4)
 
 
-def test_the_weights_are_small_files_of_known_recipes_and_whole_sets_of_seeds() -> None:
-    files = sorted((Path(mk.__file__).parent / "weights").glob("*.pt"))
-    assert all(file.stat().st_size < 50_000 for file in files)
-    names = {file.stem.rpartition("-")[0] for file in files}
-    assert {name.partition("-")[0] for name in names} == set(recipes.BUILDERS)
-    whole = {f"{name}-{seed}" for name in names for seed in recipes.SHIPPED_SEEDS}
-    assert {file.stem for file in files} == whole
-    expected = {f"family-{problem}-{name}" for problem, name in FAMILY_NAMES}
-    expected |= {f"finn2017-{name}" for name in finn2017.LEARNERS}
-    expected |= {f"bands-{name}" for name in bands.PROTOCOLS}
-    assert names >= expected
+def test_the_weights_are_two_small_files_a_recipe_with_whole_sets_of_seeds() -> None:
+    files = sorted(file for file in WEIGHTS.iterdir() if file.is_file())
+    assert {file.name for file in files} == {
+        f"{name}.{ending}" for name in recipes.RECIPES for ending in ("npz", "json")
+    }
+    assert sum(file.stat().st_size for file in files) < 5_000_000
+    for recipe in recipes.RECIPES.values():
+        entries = json.loads((WEIGHTS / f"{recipe.name}.json").read_text())["learners"]
+        assert list(entries) == list(recipe.protocols)
+        assert all(entry["seeds"] == list(recipes.SHIPPED_SEEDS) for entry in entries.values())
+        with np.load(WEIGHTS / f"{recipe.name}.npz", allow_pickle=False) as arrays:
+            assert {key.partition("/")[0] for key in arrays.files} == set(entries)
+            assert all(array.dtype == np.float32 for array in arrays.values())
+            assert all(len(array) == len(recipes.SHIPPED_SEEDS) for array in arrays.values())
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES.values(), ids=list(recipes.RECIPES))
+def test_each_learner_is_described_as_it_is_built(recipe: Recipe) -> None:
+    entries = json.loads((WEIGHTS / f"{recipe.name}.json").read_text())["learners"]
+    for name, entry in entries.items():
+        learner = recipe.build(name)
+        assert learner.extra_repr() == entry["described"]
+        assert repr(learner) == "\n".join(entry["description"])
 
 
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
@@ -113,7 +130,7 @@ def test_the_family_scores_what_the_notebook_says(problem: str, name: str, seed:
     curve = mk.evaluate(
         learner,
         family.tasks(problem, "test"),
-        family.PROTOCOLS[problem]["shots"],
+        family.PROTOCOLS[problem].shots,
         n_tasks=100 if sines else None,
         loss=None if sines else mk.losses.rmse,
     )
@@ -126,9 +143,11 @@ def test_the_family_loads_with_notes_and_its_own_inner_steps(problem: str, name:
     for seed in recipes.SHIPPED_SEEDS:
         notes = recipes.shipped_notes(f"family-{problem}-{name}", seed)
         learner = recipes.shipped(f"family-{problem}-{name}", seed)
-        assert (notes["recipe"], notes["variant"], notes["seed"]) == ("family", name, seed)
-        iterations = family.PROTOCOLS[problem]["iterations"] // family.FEWER.get(name, 1)
-        assert notes["settings"] == {**family.PROTOCOLS[problem], "iterations": iterations}
+        run = f"{problem}-{name}"
+        assert (notes["recipe"], notes["variant"], notes["seed"]) == ("family", run, seed)
+        plan = family.RECIPE.protocols[run]
+        assert plan.iterations == family.PROTOCOLS[problem].iterations // family.FEWER.get(name, 1)
+        assert replace(plan, **notes["settings"]) == plan
         if (
             name != "reptile"
         ):  # its loss is looked at, not descended; a task of the batch may diverge
@@ -138,27 +157,24 @@ def test_the_family_loads_with_notes_and_its_own_inner_steps(problem: str, name:
 
 
 def test_a_tiny_run_of_the_family_saves_what_loads(tmp_path: Path) -> None:
-    names = ("cavia", "imaml")
-    settings = {"problems": ("fluids",), "learners": names, "seeds": (6,), "iterations": 8}
-    family.run(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
-    for name, iterations in zip(names, (8, 1), strict=True):
-        again = family.learner_for("fluids", name, 6)
-        notes = mk.load_learner(again, tmp_path / f"family-fluids-{name}-6.pt")
-        assert notes["settings"]["iterations"] == len(notes["outer_loss"]) == iterations
+    names = ("fluids-cavia", "fluids-imaml")
+    family.RECIPE.run(tmp_path, names=names, seeds=(6,), iterations=2, progress=False)
+    for name in names:
+        again = family.build(name, 6)
+        notes = mk.load_learner(again, tmp_path / f"family-{name}-6.pt")
+        assert notes["settings"]["iterations"] == len(notes["outer_loss"]) == 2
     assert notes["tuned"] == {}  # the last, implicit MAML, has no step size
 
 
 def test_the_search_tries_each_value_goes_on_where_it_was_and_notes_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    settings = {"problems": ("fluids",), "learners": ("maml", "pooled"), "iterations": 2}
     path = tmp_path / "family-search.json"
-    path.write_text(json.dumps({"fluids": {"maml": [[0.003, 7.0], [0.01, 7.0]]}}))
-    monkeypatch.setattr(family, "STEP_SIZES", (0.003, 0.01, 0.03, 1e30))
-    family.search(tmp_path, progress=False, **settings)  # type: ignore[arg-type]
-    table = json.loads(path.read_text())
-    assert list(table["fluids"]) == ["maml"]  # pooled training has no step size
-    *kept, tried, failed = table["fluids"]["maml"]
+    path.write_text(json.dumps({"fluids-maml": [[0.003, 7.0], [0.01, 7.0]]}))
+    trials = [{"value": value} for value in (0.003, 0.01, 0.03, 1e30)]
+    recipe = replace(family.RECIPE, trials={"fluids-maml": trials})
+    recipe.search(tmp_path, iterations=2, progress=False)
+    *kept, tried, failed = json.loads(path.read_text())["fluids-maml"]
     assert kept == [[0.003, 7.0], [0.01, 7.0]]
     assert tried[0] == 0.03
     assert 0 < tried[1] < 1
@@ -166,24 +182,25 @@ def test_the_search_tries_each_value_goes_on_where_it_was_and_notes_failure(
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    for problem, table in family.searched().items():
-        assert {*table} == {*family.CHOSEN[problem]} - {"pooled"}
-        for name, rows in table.items():
-            values = family.PENALTIES if name in family.SOLVED else family.STEP_SIZES
-            assert tuple(value for value, _ in rows) == values
-            best = min((error, value) for value, error in rows if error is not None)
-            assert family.CHOSEN[problem][name] == best[1]
+    table = family.searched()
+    assert {*table} == {f"{p}-{name}" for p, name in FAMILY_NAMES if name != "pooled"}
+    for run, rows in table.items():
+        problem, name = run.split("-")
+        values = family.PENALTIES if name in family.SOLVED else family.STEP_SIZES
+        assert tuple(value for value, _ in rows) == values
+        best = min((error, value) for value, error in rows if error is not None)
+        assert family.CHOSEN[problem][name] == best[1]
 
 
 def test_a_learner_that_a_problem_does_not_have() -> None:
-    with pytest.raises(mk.MamlkitError, match="no learner 'imaml' for 'anywhere'"):
-        family.learner_for("anywhere", "imaml")
+    with pytest.raises(mk.MamlkitError, match="there is no run 'anywhere-imaml' in family"):
+        family.build("anywhere-imaml")
 
 
 def test_a_tiny_run_saves_learners_with_notes_and_resumes(tmp_path: Path) -> None:
-    settings = {"learners": ("maml", "pooled"), "seeds": (5,), "compile": False, "progress": False}
-    finn2017.run(tmp_path, iterations=2, **settings)  # type: ignore[arg-type]
-    finn2017.run(tmp_path, iterations=4, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"names": ("maml", "pooled"), "compile": False, "progress": False}
+    finn2017.RECIPE.run(tmp_path, seeds=(5,), iterations=2, **settings)
+    finn2017.RECIPE.run(tmp_path, seeds=(5,), iterations=4, **settings)
     again = finn2017.build("maml", 5)
     notes = mk.load_learner(again, tmp_path / "finn2017-maml-5.pt")
     assert notes["settings"]["iterations"] == 4
@@ -196,9 +213,9 @@ def test_a_tiny_run_saves_learners_with_notes_and_resumes(tmp_path: Path) -> Non
 
 
 def test_the_recipe_is_listed_for_the_command_line() -> None:
-    assert recipes.RECIPES["finn2017"] is finn2017.run
-    assert recipes.RECIPES["family"] is family.run
-    assert recipes.RECIPES["bands"] is bands.run
+    assert recipes.COMMANDS["bands"][1] == bands.RECIPE.run
+    assert recipes.COMMANDS["family-search"][1] == family.RECIPE.search
+    assert "bands-search" not in recipes.COMMANDS
 
 
 @pytest.mark.parametrize(
@@ -212,7 +229,45 @@ def test_unknown_weights_are_named_in_the_message(name: str, seed: int) -> None:
 
 
 def test_unknown_learner_and_bad_iterations(tmp_path: Path) -> None:
-    with pytest.raises(mk.MamlkitError, match="there is no learner 'cavia' in finn2017"):
+    with pytest.raises(mk.MamlkitError, match="there is no run 'cavia' in finn2017"):
         finn2017.build("cavia")
     with pytest.raises(mk.MamlkitError, match="iterations must be a whole number"):
-        finn2017.run(tmp_path, iterations=0)
+        finn2017.RECIPE.run(tmp_path, iterations=0)
+    with pytest.raises(mk.MamlkitError, match="there is no run 'cavia' in finn2017"):
+        finn2017.RECIPE.run(tmp_path, names=["cavia"])
+
+
+def test_a_short_run_is_packed_and_loaded_back(tmp_path: Path) -> None:
+    recipe, settings = bands.RECIPE, {"names": ("waves-head", "fluids-ensemble"), "iterations": 2}
+    recipe.run(tmp_path, seeds=(8,), progress=False, **settings)
+    recipe.run(tmp_path, seeds=(9,), progress=False, **settings)  # joins what is there
+    for name in ("waves-head", "fluids-ensemble"):
+        for seed in (8, 9):
+            learner, notes = recipe.load(name, seed, tmp_path)
+            saved = recipe.build(name, seed)
+            assert notes == mk.load_learner(saved, tmp_path / f"bands-{name}-{seed}.pt")
+            assert notes["seed"] == seed
+            for ours, theirs in zip(learner.parameters(), saved.parameters(), strict=True):
+                assert torch.equal(ours, theirs)
+    with pytest.raises(mk.MamlkitError, match="holds no 'waves-head' with seed 0"):
+        recipe.load("waves-head", 0, tmp_path)
+    with pytest.raises(mk.MamlkitError, match="holds no 'kinds-head' with seed 8"):
+        recipe.load("kinds-head", 8, tmp_path)
+
+
+def test_a_learner_that_is_built_otherwise_is_refused() -> None:
+    slow = replace(finn2017.RECIPE, build=lambda name, seed: mk.MAML(mk.models.MLP(1, 1), 0.02))
+    with pytest.raises(mk.MamlkitError, match="learner with other settings: inner_lr"):
+        slow.load("maml")
+    wide = replace(finn2017.RECIPE, build=lambda name, seed: mk.MAML(mk.models.MLP(1, 1, (50,))))
+    with pytest.raises(mk.MamlkitError, match="Build the learner as it was saved: MAML"):
+        wide.load("maml")
+
+
+def test_what_stands_in_json_can_be_read_line_by_line(tmp_path: Path) -> None:
+    content = {"a": [1, 2.5, None], "b": [[1, 2], [3, 4]], "c": "[\n  1,\n  2 ]", "d": ["x", "y"]}
+    write_json(tmp_path / "it.json", content)
+    text = (tmp_path / "it.json").read_text()
+    assert json.loads(text) == read_json(tmp_path / "it") == content
+    assert '"a": [1, 2.5, null],' in text
+    assert "\n  [1, 2],\n" in text

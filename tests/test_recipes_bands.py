@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ BANDS_EXPECTED = {
 @pytest.mark.parametrize("name", bands.PROTOCOLS)
 def test_the_bands_hold_what_the_notebook_says(name: str, seed: int) -> None:
     learner = recipes.shipped(f"bands-{name}", seed).double()
-    tasks, shots = bands.tasks(name, "test"), bands.PROTOCOLS[name]["shots"]
+    tasks, shots = bands.tasks(name, "test"), bands.PROTOCOLS[name].shots
     n_tasks = 300 if name == "waves-head" else None
     row = mk.calibration({"it": learner}, tasks, shots, n_tasks=n_tasks, seed=seed).loc["it"]
     (low, high), (rare, often) = BANDS_EXPECTED[name]
@@ -38,7 +39,7 @@ def test_the_bands_hold_what_the_notebook_says(name: str, seed: int) -> None:
 def test_notes_of_the_bands(name: str, seed: int) -> None:
     notes = recipes.shipped_notes(f"bands-{name}", seed)
     assert (notes["recipe"], notes["variant"], notes["seed"]) == ("bands", name, seed)
-    assert notes["settings"] == bands.PROTOCOLS[name]
+    assert replace(bands.PROTOCOLS[name], **notes["settings"]) == bands.PROTOCOLS[name]
     assert notes["protocol"]["dtype"] == "torch.float64"  # trained so; saved in float32
     assert notes["outer_loss"][-1] < notes["outer_loss"][0]
 
@@ -70,14 +71,14 @@ def test_the_tasks_of_the_bands() -> None:
 
 
 def test_a_tiny_run_of_the_bands_saves_what_loads(tmp_path: Path) -> None:
-    bands.run(tmp_path, seeds=(7,), iterations=2, progress=False)
+    bands.RECIPE.run(tmp_path, seeds=(7,), iterations=2, progress=False)
     for name in bands.PROTOCOLS:
         again = bands.build(name, 7)
         notes = mk.load_learner(again, tmp_path / f"bands-{name}-7.pt")
         assert len(notes["outer_loss"]) == notes["settings"]["iterations"] == 2
         straight = bands.build(name, 7).double()
-        protocol = {**bands.PROTOCOLS[name], "iterations": 2}
-        mk.meta_train(straight, bands.tasks(name), **protocol, seed=7, progress=False)
+        plan = replace(bands.PROTOCOLS[name], iterations=2, seed=7)
+        mk.meta_train(straight, bands.tasks(name), plan=plan, progress=False)
         for ours, theirs in zip(again.parameters(), straight.parameters(), strict=True):
             assert ours.dtype == torch.float32
             assert torch.equal(ours, theirs.float())

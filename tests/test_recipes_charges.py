@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,8 +60,9 @@ def test_notes() -> None:
     for name in charges.PROTOCOLS:
         notes = recipes.shipped_notes(f"charges-{name}", 4)
         assert (notes["recipe"], notes["variant"], notes["seed"]) == ("charges", name, 4)
-        expected = {**charges.PROTOCOLS[name], "outer_lr": charges.CHOSEN[name][1]}
-        assert notes["settings"] == expected
+        plan = charges.PROTOCOLS[name]
+        assert replace(plan, **notes["settings"]) == plan
+        assert plan.outer_lr == charges.CHOSEN[name][1]
         assert notes["outer_loss"][-1] < notes["outer_loss"][0]
 
 
@@ -71,14 +74,31 @@ def test_all_networks_have_the_same_features() -> None:
 
 
 def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
-    charges.run(tmp_path, names=("anil", "ridge"), seeds=(7,), iterations=2, progress=False)
+    charges.RECIPE.run(tmp_path, names=("anil", "ridge"), seeds=(7,), iterations=2, progress=False)
     for name in ("anil", "ridge"):
         again = charges.build(name, 7)
         notes = mk.load_learner(again, tmp_path / f"charges-{name}-7.pt")
         assert len(notes["outer_loss"]) == 2
         assert bool(notes["tuned"]) == (name == "anil")
-    charges.search(tmp_path, names=("ridge",), fraction=1e-3, progress=False)
-    assert (tmp_path / "charges-search.json").stat().st_size > 50
+
+
+def test_what_is_chosen_won_the_search() -> None:
+    table = charges.RECIPE.table()
+    assert set(table) == set(charges.PROTOCOLS) - {"long"}
+    for name, rows in table.items():
+        values = charges.PENALTIES if name == "ridge" else charges.STEP_SIZES
+        tried = [[value, rate] for value in values for rate in charges.OUTER_LRS]
+        assert [row[:2] for row in rows] == tried
+        best = min((error, value, rate) for value, rate, error in rows if error is not None)
+        assert charges.CHOSEN[name] == best[1:]
+    assert charges.CHOSEN["long"] == charges.CHOSEN["ridge"]
+
+
+def test_a_tiny_search(tmp_path: Path) -> None:
+    charges.RECIPE.search(tmp_path, names=("ridge",), iterations=3, progress=False)
+    rows = json.loads((tmp_path / "charges-search.json").read_text())["ridge"]
+    assert len(rows) == 6
+    assert all(0 < error < 30 for *_, error in rows)
 
 
 def test_a_learner_that_is_not_there() -> None:

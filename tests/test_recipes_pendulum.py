@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ EXPECTED = {
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
 @pytest.mark.parametrize("name", ["separable", "free"])
 def test_the_latent_is_g_over_l(name: str, seed: int) -> None:
-    learner = pendulum.load(name, seed)
+    learner = recipes.shipped(f"pendulum-{name}", seed).double()
     generator = torch.Generator().manual_seed(20 + seed)
 
     def read(batch: mk.TaskBatch) -> torch.Tensor:
@@ -50,7 +51,7 @@ def test_the_latent_is_g_over_l(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_forecasts_are_as_good_as_the_notebook_says(name: str) -> None:
-    learner = pendulum.load(name, 1)
+    learner = recipes.shipped(f"pendulum-{name}", 1).double()
     test = pendulum.tasks(name, "test")
     curve = mk.evaluate(learner, test, 1, n_tasks=60, queries=1, seed=5, loss=trajectories())
     low, high = EXPECTED[name]
@@ -62,10 +63,20 @@ def test_notes(name: str) -> None:
     for seed in recipes.SHIPPED_SEEDS:
         notes = recipes.shipped_notes(f"pendulum-{name}", seed)
         assert (notes["recipe"], notes["variant"], notes["seed"]) == ("pendulum", name, seed)
-        assert notes["settings"] == pendulum.PROTOCOLS[name]
+        plan = pendulum.PROTOCOLS[name]
+        assert replace(plan, **notes["settings"]) == plan
         assert notes["outer_loss"][-1] < notes["outer_loss"][0]
         assert notes["tuned"]["inner_steps"] <= (10 if name == "pooled" else 5)
-        assert recipes.shipped(f"pendulum-{name}", seed).loss is mk.losses.derivatives
+        assert recipes.shipped(f"pendulum-{name}", seed).loss is pendulum.observed
+
+
+def test_what_is_chosen_won_the_search() -> None:
+    table = pendulum.RECIPE.table()
+    assert set(table) == set(pendulum.PROTOCOLS) - {"small", "pooled"}
+    for name, rows in table.items():
+        assert tuple(value for value, _ in rows) == pendulum.STEP_SIZES
+        best = min((error, value) for value, error in rows if error is not None)
+        assert pendulum.CHOSEN[name] == best[1]
 
 
 def test_rivals_have_as_many_weights() -> None:
@@ -78,13 +89,13 @@ def test_rivals_have_as_many_weights() -> None:
 
 
 def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
-    pendulum.run(tmp_path, names=["free"], seeds=(7,), iterations=2, progress=False)
+    pendulum.RECIPE.run(tmp_path, names=["free"], seeds=(7,), iterations=2, progress=False)
     again = pendulum.build("free", 7)
     notes = mk.load_learner(again, tmp_path / "pendulum-free-7.pt")
     assert len(notes["outer_loss"]) == 2
-    straight = pendulum.build("free", 7)
-    protocol = {**pendulum.PROTOCOLS["free"], "iterations": 2}
-    mk.meta_train(straight, pendulum.tasks("free"), **protocol, seed=7, progress=False)
+    straight = pendulum.build("free", 7, loss=mk.losses.derivatives)  # what training descends
+    plan = replace(pendulum.PROTOCOLS["free"], iterations=2, seed=7)
+    mk.meta_train(straight, pendulum.tasks("free"), plan=plan, progress=False)
     for ours, theirs in zip(again.parameters(), straight.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
 

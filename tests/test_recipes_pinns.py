@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from mamlkit import pde, recipes
 from mamlkit.recipes import pinns
 from mamlkit.refine import refine
 
-WEIGHTS = Path(mk.__file__).parent / "weights"
 IN_RANGE = [nu for nu in pinns.TABLE_NU if 0.005 <= nu <= 0.05]
 
 
@@ -45,7 +45,9 @@ def test_notes_and_settings(name: str) -> None:
     for seed in recipes.SHIPPED_SEEDS:
         notes = recipes.shipped_notes(f"pinns-{name}", seed)
         assert (notes["recipe"], notes["variant"], notes["seed"]) == ("pinns", name, seed)
-        assert notes["settings"] == {**pinns.PROTOCOLS[name], "outer_lr": pinns.CHOSEN[name][0]}
+        plan = pinns.PROTOCOLS[name]
+        assert replace(plan, **notes["settings"]) == plan
+        assert plan.outer_lr == pinns.CHOSEN[name][0]
         assert notes["train_seconds"] > 0
 
 
@@ -82,45 +84,50 @@ def best_is_not_at_the_edge(rows: list[list[float]]) -> bool:
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    table = json.loads((WEIGHTS / "pinns-search.json").read_text())
-    assert list(table["starts"]) == list(pinns.PROTOCOLS)
-    for name, rows in table["starts"].items():
+    table = pinns.RECIPE.table()
+    assert list(table) == list(pinns.PROTOCOLS)
+    for name, rows in table.items():
         tried = len(pinns.OUTER_LRS) * (1 if pinns.CHOSEN[name][1] is None else 3)
         assert len(rows) == tried
         assert best_is_not_at_the_edge(rows)
         best = min((error, rate, inner) for rate, inner, error in rows if error is not None)
         assert best[1:] == pinns.CHOSEN[name]
-    assert list(table["adam"]) == list(pinns.STARTS)
-    for name, rows in table["adam"].items():
+    table = pinns.RECIPE.table("adam")
+    assert list(table) == list(pinns.STARTS)
+    for name, rows in table.items():
         assert min((error, lr) for lr, error in rows)[1] == pinns.ADAM_LR[name]
 
 
 def test_a_tiny_run_and_a_tiny_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pinns, "TABLE_NU", (0.02, 0.05))
     monkeypatch.setattr(pinns, "VALIDATION_NU", (0.03,))
-    monkeypatch.setattr(pinns, "OUTER_LRS", (1e-2,))
+    monkeypatch.setattr(pinns, "TABLE_STEPS", {"lbfgs": 2, "adam": 2})
+    monkeypatch.setattr(pinns, "JUDGED_AFTER", 2)
     monkeypatch.setattr(pinns, "ADAM_LRS", (1e-2,))
-    settings = {"names": ("told",), "steps": 2, "progress": False}
-    pinns.run(tmp_path, seeds=(7,), iterations=2, **settings)
+    trials = [{"outer_lr": 1e-2, "inner_lr": None}]
+    recipe = replace(pinns.RECIPE, trials={"told": trials})
+    recipe.search(tmp_path, iterations=2, progress=False)
+    recipe.run(tmp_path, names=("told",), seeds=(7,), iterations=2, progress=False)
     mk.load_learner(pinns.build("told", 7), tmp_path / "pinns-told-7.pt")
-    rows = json.loads((tmp_path / "pinns-refined.json").read_text())["rows"]
+    pack = json.loads((tmp_path / "pinns.json").read_text())
+    rows = pack["refined"]["rows"]
     assert len(rows) == 2 * 2 * 2
     assert rows[0]["steps"] is None
-    pinns.search(tmp_path, fraction=1e-3, **settings)
-    table = json.loads((tmp_path / "pinns-search.json").read_text())
-    assert all(math.isfinite(row[-1]) for row in table["starts"]["told"])
-    assert list(table["adam"]) == ["random", "told"]
+    assert all(math.isfinite(row[-1]) for row in pack["search"]["told"])
+    assert list(pack["adam"]) == ["random", "told"]
 
 
 def test_a_search_notes_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pinns, "OUTER_LRS", (1e30,))
-    pinns.search(tmp_path, names=("pooled",), fraction=2e-3, steps=1, progress=False)
+    monkeypatch.setattr(pinns, "TABLE_STEPS", {"lbfgs": 1, "adam": 1})
+    monkeypatch.setattr(pinns, "VALIDATION_NU", (0.03,))
+    recipe = replace(pinns.RECIPE, trials={"pooled": [{"outer_lr": 1e30, "inner_lr": None}]})
+    recipe.search(tmp_path, iterations=2, progress=False)
     table = json.loads((tmp_path / "pinns-search.json").read_text())
-    assert table["starts"]["pooled"] == [[1e30, None, None]]
+    assert table["pooled"] == [[1e30, None, None]]
+    adam = json.loads((tmp_path / "pinns-adam.json").read_text())
+    assert list(adam) == ["random"]  # nothing was trained to go on from
 
 
 def test_a_run_that_is_not_there() -> None:
     with pytest.raises(mk.MamlkitError, match="no run 'x' in pinns"):
         pinns.build("x")
-    with pytest.raises(mk.MamlkitError, match="no run 'x' in pinns"):
-        pinns.tasks("x")

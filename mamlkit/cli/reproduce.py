@@ -12,11 +12,8 @@ from mamlkit.cli.common import EXIT_CODES, make_folder, make_parser
 
 def add(commands: Any) -> argparse.ArgumentParser:
     """The options."""
-    known = sorted(recipes.RECIPES.items())
-    names = "\n".join(
-        f"  {name}: {(recipe.__doc__ or '').strip().partition(chr(10))[0]}"
-        for name, recipe in known
-    )
+    known = sorted(recipes.COMMANDS)
+    names = "\n".join(f"  {name}: {recipes.COMMANDS[name][0]}" for name in known)
     command = make_parser(
         commands.add_parser,
         name="reproduce",
@@ -24,10 +21,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Repeat a long training whose weights ship with the package. It may take "
         "minutes to hours.",
         epilog=f"names:\n{names}\n\n"
-        f"example:\n  mamlkit reproduce {min(recipes.RECIPES)} --out weights\n\n" + EXIT_CODES,
+        f"example:\n  mamlkit reproduce {known[0]} --out weights\n\n" + EXIT_CODES,
     )
-    choices = [name for name, _ in known]
-    command.add_argument("name", choices=choices, metavar="NAME", help="what to repeat")
+    command.add_argument("name", choices=known, metavar="NAME", help="what to repeat")
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="where the result goes (default: mamlkit-NAME)"
     )
@@ -37,4 +33,4 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Run the long training ``args.name`` of :mod:`mamlkit.recipes`."""
     out = Path(f"mamlkit-{args.name}") if args.out is None else args.out
-    recipes.RECIPES[args.name](make_folder(out))
+    recipes.COMMANDS[args.name][1](make_folder(out))

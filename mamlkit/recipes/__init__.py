@@ -1,15 +1,13 @@
-"""Long training runs: each is one function of an output folder, and ``mamlkit reproduce NAME --out
-DIR`` runs it. The weights that they made ship with the package; :func:`shipped` loads them.
+"""Long training runs: each is a declaration, and ``mamlkit reproduce NAME --out DIR`` runs it. The
+weights that they made ship with the package; :func:`shipped` loads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mamlkit.checkpoints import load_learner
 from mamlkit.errors import MamlkitError
 from mamlkit.recipes import (
     bands,
@@ -21,11 +19,13 @@ from mamlkit.recipes import (
     pinns,
     predators,
 )
-from mamlkit.recipes.jobs import SHIPPED_SEEDS
+from mamlkit.recipes.base import SHIPPED_SEEDS, Recipe
 
 __all__ = [
+    "COMMANDS",
     "RECIPES",
     "SHIPPED_SEEDS",
+    "Recipe",
     "bands",
     "charges",
     "family",
@@ -38,33 +38,19 @@ __all__ = [
     "shipped_notes",
 ]
 
-#: What ``mamlkit reproduce`` can repeat.
-RECIPES: dict[str, Callable[[Path], None]] = {
-    "finn2017": finn2017.run,
-    "family": family.run,
-    "family-search": family.search,
-    "bands": bands.run,
-    "oscillator": oscillator.run,
-    "oscillator-search": oscillator.search,
-    "predators": predators.run,
-    "predators-search": predators.search,
-    "charges": charges.run,
-    "charges-search": charges.search,
-    "pendulum": pendulum.run,
-    "pendulum-search": pendulum.search,
-    "pinns": pinns.run,
-    "pinns-search": pinns.search,
+#: The recipes by name.
+RECIPES: dict[str, Recipe] = {
+    module.RECIPE.name: module.RECIPE
+    for module in (finn2017, family, bands, oscillator, predators, charges, pendulum, pinns)
 }
-#: How to build the untrained learner of a shipped file, by the first part of its name.
-BUILDERS: dict[str, Callable[[str, int], Any]] = {
-    "finn2017": finn2017.build,
-    "family": family.build,
-    "bands": bands.build,
-    "oscillator": oscillator.build,
-    "predators": predators.build,
-    "charges": charges.build,
-    "pendulum": pendulum.build,
-    "pinns": pinns.build,
+#: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
+COMMANDS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    **{name: (recipe.about, recipe.run) for name, recipe in RECIPES.items()},
+    **{
+        f"{name}-search": (recipe.about_search, recipe.search)
+        for name, recipe in RECIPES.items()
+        if recipe.trials
+    },
 }
 
 
@@ -83,10 +69,7 @@ def shipped(name: str, seed: int = 0) -> Any:
         learner = mk.recipes.shipped("finn2017-maml").double()
         curve = mk.evaluate(learner, mk.tasks.Sinusoid(), shots=10, steps=10)
     """
-    learner, notes = _load(name, seed)
-    for setting, value in notes.get("tuned", {}).items():
-        setattr(learner, setting, value)
-    return learner
+    return _load(name, seed)[0]
 
 
 def shipped_notes(name: str, seed: int = 0) -> dict[str, Any]:
@@ -97,13 +80,13 @@ def shipped_notes(name: str, seed: int = 0) -> dict[str, Any]:
 
 
 def _load(name: str, seed: int) -> tuple[Any, dict[str, Any]]:
-    folder = Path(str(resources.files("mamlkit"))) / "weights"
-    names = sorted(path.stem.removesuffix("-0") for path in folder.glob("*-0.pt"))
+    names = sorted(
+        f"{recipe.name}-{run}" for recipe in RECIPES.values() for run in recipe.protocols
+    )
     if name not in names or seed not in SHIPPED_SEEDS:
         raise MamlkitError(
             f"no learner {name!r} with seed {seed!r} ships with mamlkit; choose a name from "
             f"{names} and a seed from {list(SHIPPED_SEEDS)}."
         )
-    recipe, _, rest = name.partition("-")
-    learner = BUILDERS[recipe](rest, seed)
-    return learner, load_learner(learner, folder / f"{name}-{seed}.pt")
+    recipe, _, run = name.partition("-")
+    return RECIPES[recipe].load(run, seed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,25 +12,25 @@ from mamlkit.learners import CAVIA, BayesianHead, Ensemble
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT
-from mamlkit.recipes.jobs import SHIPPED_SEEDS, Job, check, shortened
+from mamlkit.recipes.base import SHORT, Recipe, check
 from mamlkit.tasks import Family, VapourPressure
 from mamlkit.tasks.base import Physics, normal
 from mamlkit.tasks.fluids import Part
+from mamlkit.training import Plan
 
-_GENTLE: dict[str, Any] = {"outer_lr": 1e-2, "schedule": "cosine", "grad_clip": 1.0}
-_HEAD = {"shots": 1, "queries": 10, "meta_batch": 32, "iterations": 700, **_GENTLE}
-_ENSEMBLE = {"shots": 1, "queries": 10, "meta_batch": 16, "iterations": 500, **_GENTLE}
-_ENSEMBLE["grad_clip"] = 0.22  # bounds the norm over all five members: 0.1 each
+_HEAD = replace(SHORT, shots=1, queries=10, meta_batch=32, iterations=700, compile=False)
+# The clip bounds the norm over all five members: 0.1 each.
+_ENSEMBLE = replace(_HEAD, meta_batch=16, iterations=500, grad_clip=0.22)
 
-#: The runs of this recipe, with their protocols as keywords of :func:`mamlkit.meta_train`.
-#: "fluids" are vapour pressures with 1 % noise, split by substance; "kinds" the same, split by
-#: chemical family; "waves" have a known answer. Heads measure anywhere, ensembles at T/Tc = 0.7.
-PROTOCOLS: dict[str, dict[str, Any]] = {
+#: The runs of this recipe. "fluids" are vapour pressures with 1 % noise, split by substance;
+#: "kinds" the same, split by chemical family; "waves" have a known answer. Heads measure anywhere,
+#: ensembles at T/Tc = 0.7.
+PROTOCOLS: dict[str, Plan] = {
     "fluids-head": _HEAD,
     "kinds-head": _HEAD,
     "fluids-ensemble": _ENSEMBLE,
     "kinds-ensemble": _ENSEMBLE,
-    "waves-head": {"shots": 2, "queries": 20, "meta_batch": 25, "iterations": 600, **_GENTLE},
+    "waves-head": replace(_HEAD, shots=2, queries=20, meta_batch=25, iterations=600),
 }
 MEMBERS = 5
 
@@ -92,30 +91,12 @@ def tasks(name: str, part: Part = "train") -> Family:
     return VapourPressure(at=at, noise=0.01, split_by=by).split(part)
 
 
-def run(
-    out: Path,
-    *,
-    names: Sequence[str] = tuple(PROTOCOLS),
-    seeds: Sequence[int] = SHIPPED_SEEDS,
-    iterations: int | None = None,
-    progress: bool = True,
-) -> None:
-    """Train the Bayesian heads and the ensembles of :data:`PROTOCOLS`, and save them.
-
-    Training is in float64, the weights are saved in float32. No step is compiled. All 25 runs took
-    one minute on one core.
-
-    Args:
-        out: a folder; run ``name`` with seed ``s`` goes to ``out/bands-name-s.pt`` with its notes.
-        names: which of :data:`PROTOCOLS`.
-        seeds: one run each; a seed fixes the start and all tasks.
-        iterations: outer steps; None takes the protocol's.
-        progress: show a progress bar for each run.
-    """
-    for seed in seeds:
-        for name in names:
-            learner = build(name, seed).double()
-            protocol = shortened(PROTOCOLS[name], iterations)
-            job = Job("bands", f"bands-{name}", name, seed, tasks(name), protocol, compile=False)
-            history = job.train(out, learner, progress)
-            job.save(out, learner.float(), history)
+#: Training is in float64. All 25 runs took one minute on one core.
+RECIPE = Recipe(
+    name="bands",
+    about="Train the Bayesian heads and the ensembles of :data:`PROTOCOLS`, and save them.",
+    protocols=PROTOCOLS,
+    build=build,
+    tasks=tasks,
+    double=True,
+)

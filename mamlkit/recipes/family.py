@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import evaluate
-from mamlkit.gradients import Compile
 from mamlkit.learners import ANIL, CAVIA, FOMAML, MAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.heads import RidgeHead
 from mamlkit.learners.implicit import ImplicitMAML
@@ -19,31 +15,19 @@ from mamlkit.learners.reptile import Reptile
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.quickstart import MEASURED_AT, SETTINGS
-from mamlkit.recipes.jobs import (
-    SHIPPED_SEEDS,
-    Job,
-    shipped_table,
-    shortened,
-    tuned,
-    write_table,
-)
+from mamlkit.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.tasks import Family, Sinusoid, VapourPressure
+from mamlkit.tasks.fluids import Part
+from mamlkit.training import Plan
 from mamlkit.yardsticks import Pooled
 
-#: The problems of the recipe ``family``, with their protocols as keywords of
-#: :func:`mamlkit.meta_train`: sinusoids; fluids measured once at T/Tc = 0.7; fluids measured twice,
-#: anywhere. The fluids take the settings of the quickstart.
-PROTOCOLS: dict[str, dict[str, Any]] = {
-    "sinusoid": {
-        "shots": 10,
-        "meta_batch": 25,
-        "iterations": 1000,
-        "outer_lr": 3e-3,
-        "schedule": "cosine",
-        "grad_clip": 1.0,
-    },
-    "fluids": {**SETTINGS, "iterations": 1500},
-    "anywhere": {**SETTINGS, "iterations": 1500, "shots": 2},
+_FLUIDS = replace(SHORT, **{**SETTINGS, "iterations": 1500})
+#: The problems of the recipe ``family``, with their plans: sinusoids; fluids measured once at
+#: T/Tc = 0.7; fluids measured twice, anywhere. The fluids take the settings of the quickstart.
+PROTOCOLS: dict[str, Plan] = {
+    "sinusoid": replace(SHORT, iterations=1000, outer_lr=3e-3),
+    "fluids": _FLUIDS,
+    "anywhere": replace(_FLUIDS, shots=2),
 }
 
 #: What the search of the recipe ``family-search`` tries for each learner: step sizes, or penalties
@@ -52,7 +36,6 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 STEP_SIZES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 PENALTIES = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)
 SOLVED = ("imaml", "solved", "ridge")
-SEARCH_SEED = 100  # not one of those that ship
 
 #: The winners of that search on validation tasks: inner_lr, or the penalty of ``SOLVED``.
 #: "modulate" is CAVIA with the context fed by modulation, "curvature" a learned matrix step of the
@@ -97,9 +80,22 @@ CHOSEN: dict[str, dict[str, float]] = {
 }
 #: Implicit MAML solves its inner problem and gets a part of the iterations: one in so many.
 FEWER = {"imaml": 8, "solved": 3}
+#: How validation tasks judge: members of a finite family are all taken.
+_JUDGED: dict[str, dict[str, Any]] = {
+    "sinusoid": {"n_tasks": 200},
+    "fluids": {"loss": rmse},
+    "anywhere": {"loss": rmse},
+}
 
 
-def learner_for(problem: str, name: str, seed: int = 0, value: float | None = None) -> MetaLearner:
+def _protocol(problem: str, name: str) -> Plan:
+    if name not in FEWER:
+        return PROTOCOLS[problem]
+    fewer = PROTOCOLS[problem].iterations // FEWER[name]
+    return replace(PROTOCOLS[problem], iterations=fewer, compile=False)
+
+
+def build(name: str, seed: int = 0, value: float | None = None) -> MetaLearner:
     """An untrained learner of the recipe ``family``, in float32.
 
     All have a network 1-40-40-1 with tanh; the ridge head takes the place of its last layer.
@@ -108,20 +104,16 @@ def learner_for(problem: str, name: str, seed: int = 0, value: float | None = No
     sinusoids and one on the fluids: as many as the curves have unknowns.
 
     Args:
-        problem: "sinusoid", "fluids" or "anywhere".
-        name: one of ``CHOSEN[problem]``.
+        name: problem and learner, such as "fluids-cavia": one of :data:`CHOSEN`.
         seed: fixes the random start.
         value: step size or penalty; None takes that of :data:`CHOSEN`.
     """
-    if problem not in CHOSEN or name not in CHOSEN[problem]:
-        raise MamlkitError(
-            f"there is no learner {name!r} for {problem!r} in the recipe family; choose a problem "
-            f"from {list(CHOSEN)} and one of its learners, such as {list(CHOSEN['anywhere'])}."
-        )
+    check("family", name, RECIPE.protocols)
+    problem, _, name = name.partition("-")
     value = CHOSEN[problem][name] if value is None else value
     sines = problem == "sinusoid"
     context, steps = (2, 5) if sines else (1, 1)
-    anneal = PROTOCOLS[problem]["iterations"] // 5
+    anneal = PROTOCOLS[problem].iterations // 5
 
     def net(d_out: int = 1, hidden: Sequence[int] = (40, 40), **settings: Any) -> MLP:
         x_range = None if sines else VapourPressure.x_range
@@ -150,132 +142,66 @@ def learner_for(problem: str, name: str, seed: int = 0, value: float | None = No
     return makers[name]()
 
 
-def tasks(problem: str, part: str = "train") -> Family:
+def tasks(problem: str, part: Part = "train") -> Family:
     """The tasks of a problem of the recipe ``family``: "train", "validation" or "test"."""
     if problem == "sinusoid":
         return Sinusoid()
-    at = (MEASURED_AT,) if problem == "fluids" else None
-    return VapourPressure(at=at).split(part)
+    return VapourPressure(at=MEASURED_AT if problem == "fluids" else None).split(part)
 
 
-def run(
-    out: Path,
-    *,
-    problems: Sequence[str] = tuple(PROTOCOLS),
-    learners: Sequence[str] = (*CHOSEN["sinusoid"], "solved"),
-    seeds: Sequence[int] = SHIPPED_SEEDS,
-    iterations: int | None = None,
-    progress: bool = True,
-) -> None:
-    """Train every variant of the family at an equal budget, and save the learners.
-
-    Protocols are in :data:`PROTOCOLS`, settings in :data:`CHOSEN`. Implicit MAML, which solves its
-    inner problem, gets fewer iterations, :data:`FEWER`. After training, step size and number of
-    inner steps at test time are chosen on validation tasks for whatever has a fixed step size, the
-    number alone where it is learned; they are notes of the file, and :func:`shipped` sets them. All
-    takes some half an hour on one core.
-
-    Args:
-        out: a folder; a learner goes to ``out/family-problem-name-s.pt`` with its notes.
-        problems, learners, seeds: which; a learner that a problem does not have is left out.
-        iterations: outer steps; None takes the protocol's.
-        progress: show a progress bar for each run.
+def tune(learner: MetaLearner, name: str) -> dict[str, Any]:
+    """Inner step size and number of steps at test time, chosen on validation tasks: both for
+    whatever has a fixed step size, the number alone where it is learned.
     """
-    for seed in seeds:
-        for problem in problems:
-            for name in (name for name in CHOSEN[problem] if name in learners):
-                learner = learner_for(problem, name, seed)
-                job = _job(problem, name, seed, iterations)
-                history = job.train(out, learner, progress)
-                job.save(out, learner, history, tuned=_tuned(learner, problem))
-
-
-def search(
-    out: Path,
-    *,
-    problems: Sequence[str] = tuple(PROTOCOLS),
-    learners: Sequence[str] = (*CHOSEN["sinusoid"], "solved"),
-    iterations: int | None = None,
-    progress: bool = True,
-) -> None:
-    """Search the one number of each variant: the table behind :data:`CHOSEN`.
-
-    Each learner is trained with each of seven step sizes or penalties, at full length, with one
-    seed, and judged on validation tasks. Takes some twenty minutes on one core; a search that was
-    cut short goes on where it was.
-
-    Args:
-        out: a folder; the table goes to ``out/family-search.json``: for each problem and learner
-            pairs ``[value, mean error on validation tasks]``, with an error of null where training
-            failed.
-        problems, learners, iterations, progress: as for :func:`run`.
-    """
-    path = out / "family-search.json"
-    table = json.loads(path.read_text()) if path.exists() else {}
-    for problem in problems:
-        for name in (name for name in CHOSEN[problem] if name in learners and name != "pooled"):
-            rows = table.setdefault(problem, {}).setdefault(name, [])
-            for value in (PENALTIES if name in SOLVED else STEP_SIZES)[len(rows) :]:
-                learner = learner_for(problem, name, SEARCH_SEED, value)
-                job = _job(problem, name, SEARCH_SEED, iterations)
-                try:
-                    job.train(None, learner, progress)
-                    error = _validation_error(learner, problem)
-                except MamlkitError:  # a loss that is not finite: this value does not work
-                    error = math.inf
-                rows.append([value, error if math.isfinite(error) else None])
-                write_table(path, table)
-
-
-def searched() -> dict[str, dict[str, list[list[float | None]]]]:
-    """The table of :func:`search` that ships with the package: ``[problem][learner]`` holds pairs
-    of a value and the mean error on validation tasks, None where training failed.
-    """
-    table: dict[str, dict[str, list[list[float | None]]]] = shipped_table("family-search")
-    return table
-
-
-def _job(problem: str, name: str, seed: int, iterations: int | None) -> Job:
-    protocol = shortened(PROTOCOLS[problem], iterations)
-    protocol["iterations"] = max(1, protocol["iterations"] // FEWER.get(name, 1))
-    # At this length recording pays and compiling does not.
-    how: Compile = False if name in ("imaml", "solved") else "capture"
-    kind = f"family-{problem}-{name}"
-    return Job("family", kind, name, seed, tasks(problem), protocol, how)
-
-
-def _validation_error(learner: MetaLearner, problem: str) -> float:
-    """Mean error on validation tasks, with the inner steps that suit them best."""
-    for setting, value in _tuned(learner, problem).items():
-        setattr(learner, setting, value)
-    sines = problem == "sinusoid"
-    curve = evaluate(
-        learner,
-        tasks(problem, "validation"),
-        PROTOCOLS[problem]["shots"],
-        n_tasks=200 if sines else None,
-        seed=2,
-        loss=None if sines else rmse,
-    )
-    return float(curve.mean[-1])
-
-
-def _tuned(learner: MetaLearner, problem: str) -> dict[str, Any]:
-    """Inner step size and number of steps at test time, chosen on validation tasks."""
+    problem = name.partition("-")[0]
     pooled = isinstance(learner, MAML) and learner.step_weights[0] == 1.0
     patient = pooled or isinstance(learner, Reptile)  # trained for no given number of steps
     return tuned(
         learner,
         tasks(problem, "validation"),
-        PROTOCOLS[problem]["shots"],
+        PROTOCOLS[problem].shots,
         (0.1, 0.3, 1.0, 3.0, 10.0),
         max_steps=30 if patient else 10,
-        n_tasks=200 if problem == "sinusoid" else None,
-        loss=None if problem == "sinusoid" else rmse,
+        **_JUDGED[problem],
     )
 
 
-def build(name: str, seed: int = 0) -> MetaLearner:
-    """The untrained learner of a shipped name, such as "fluids-cavia"."""
-    problem, _, learner = name.partition("-")
-    return learner_for(problem, learner, seed)
+def judge(learner: MetaLearner, name: str) -> tuple[float]:
+    """Mean error on validation tasks, with the inner steps that suit them best."""
+    settle(learner, tune(learner, name))
+    problem = name.partition("-")[0]
+    family, shots = tasks(problem, "validation"), PROTOCOLS[problem].shots
+    return (float(evaluate(learner, family, shots, seed=2, **_JUDGED[problem]).mean[-1]),)
+
+
+#: All takes some half an hour on one core, and the search some twenty minutes: each learner is
+#: trained with each of seven values, at full length, with one seed.
+RECIPE = Recipe(
+    name="family",
+    about="Train every variant of the family at an equal budget, and save the learners.",
+    protocols={
+        f"{problem}-{name}": _protocol(problem, name)
+        for problem in CHOSEN
+        for name in CHOSEN[problem]
+    },
+    build=build,
+    tasks=lambda name: tasks(name.partition("-")[0]),
+    tuned=tune,
+    about_search="Search the one number of each variant: the table behind :data:`CHOSEN`.",
+    trials={
+        f"{problem}-{name}": [
+            {"value": value} for value in (PENALTIES if name in SOLVED else STEP_SIZES)
+        ]
+        for problem in CHOSEN
+        for name in CHOSEN[problem]
+        if name != "pooled"
+    },
+    judge=judge,
+)
+
+
+def searched() -> dict[str, list[list[float | None]]]:
+    """The table of the search that ships with the package: ``["problem-learner"]`` holds pairs of a
+    value and the mean error on validation tasks, None where training failed.
+    """
+    return RECIPE.table()

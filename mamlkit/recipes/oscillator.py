@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,18 +17,12 @@ from mamlkit.learners import MAML, MetaLearner, Multistart, adam
 from mamlkit.learners.rules import plain
 from mamlkit.losses import Loss, Predict, mse, rmse
 from mamlkit.models import MLP
-from mamlkit.recipes.jobs import (
-    SHIPPED_SEEDS,
-    Job,
-    check,
-    shipped_table,
-    shortened,
-    write_table,
-)
+from mamlkit.recipes.base import SHORT, Recipe, check
 from mamlkit.simulators import Simulator
 from mamlkit.tasks import DampedOscillator
 from mamlkit.tasks.base import Data
 from mamlkit.tasks.oscillator import law
+from mamlkit.training import Plan
 
 STEPS = 20
 
@@ -48,27 +42,18 @@ CASES = {
     "long": Case(10.0, 60, 0.05),
     "longer": Case(20.0, 120, 0.05),
 }
-_TRAINING: dict[str, Any] = {
-    "queries": 30,
-    "meta_batch": 25,
-    "iterations": 1000,
-    "outer_lr": 1e-2,
-    "schedule": "cosine",
-    "grad_clip": 1.0,
-}
-_NETWORK = {**_TRAINING, "outer_lr": 3e-3}
-#: The runs of this recipe, with their protocols as keywords of :func:`mamlkit.meta_train`: eight
-#: starts, one start, eight starts for few and noisy points, and MAML on a network that does not
-#: know the law, beside the same network pooled.
-PROTOCOLS: dict[str, dict[str, Any]] = {
-    "short-starts": {"shots": 20, **_TRAINING},
-    "short-one": {"shots": 20, **_TRAINING},
-    "few-starts": {"shots": 8, **_TRAINING},
-    "short-network": {"shots": 20, **_NETWORK},
-    "short-pooled": {"shots": 20, **_NETWORK},
+_STARTS = replace(SHORT, shots=20, queries=30, iterations=1000)
+#: The runs of this recipe: eight starts, one start, eight starts for few and noisy points, and MAML
+#: on a network that does not know the law, beside the same network pooled.
+PROTOCOLS: dict[str, Plan] = {
+    "short-starts": _STARTS,
+    "short-one": _STARTS,
+    "few-starts": replace(_STARTS, shots=8),
+    "short-network": replace(_STARTS, outer_lr=3e-3),
+    "short-pooled": replace(_STARTS, outer_lr=3e-3),
 }
 STARTS = 8
-#: The step sizes that :func:`search` tries, the same six for everybody, and the winners on
+#: The step sizes that the search tries, the same six for everybody, and the winners on
 #: validation tasks. For those whose step sizes are learned it is the first one.
 STEP_SIZES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 CHOSEN = {
@@ -83,7 +68,7 @@ CHOSEN = {
     "short-adam-8": 0.04,
     "few-adam-8": 0.04,
 }
-SEARCH_SEED, VALIDATION = 100, 102  # not seeds that ship, or of the tests in the notebook
+VALIDATION = 102  # not a seed that ships, or of the tests in the notebook
 
 #: Bounds wider than the tasks: what makes sense, not what is expected.
 BOUNDS = {
@@ -151,14 +136,16 @@ def yardstick(name: str, inner_lr: float | None = None) -> Multistart:
 
 
 def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MetaLearner:
-    """An untrained learner of this recipe, in float32.
+    """An untrained learner of this recipe, in float32; or a :func:`yardstick`.
 
     Args:
-        name: one of ``PROTOCOLS``.
+        name: one of :data:`PROTOCOLS`, or of the yardsticks in :data:`CHOSEN`.
         seed: fixes the start.
         inner_lr: None takes that of :data:`CHOSEN`.
     """
-    check("oscillator", name, PROTOCOLS)
+    check("oscillator", name, CHOSEN)
+    if name not in PROTOCOLS:
+        return yardstick(name, inner_lr)
     alpha = CHOSEN[name] if inner_lr is None else inner_lr
     problem, kind = name.split("-")
     if kind in ("network", "pooled"):
@@ -177,91 +164,35 @@ def tasks(case: str, frequencies: tuple[float, float] = (1.0, 10.0)) -> DampedOs
     return DampedOscillator(CASES[case].duration, CASES[case].noise, frequencies)
 
 
-def run(
-    out: Path,
-    *,
-    names: Sequence[str] = tuple(PROTOCOLS),
-    seeds: Sequence[int] = SHIPPED_SEEDS,
-    iterations: int | None = None,
-    progress: bool = True,
-) -> None:
-    """Train the learners of the oscillator, and save them; some eight minutes on one core.
-
-    Step sizes are those of :func:`search`. The decay rates of Adam and the training were chosen by
-    hand, on tasks that are neither trained nor tested on.
-
-    Args:
-        out: a folder; run ``name`` with seed ``s`` goes to ``out/oscillator-name-s.pt``.
-        names: which of :data:`PROTOCOLS`.
-        seeds: one run each; a seed fixes the starts and all tasks.
-        iterations: outer steps; None takes the protocol's.
-        progress: show a progress bar for each run.
-    """
-    for seed in seeds:
-        for name in names:
-            learner, job = build(name, seed), _job(name, seed, iterations)
-            history = job.train(out, learner, progress)
-            job.save(out, learner, history)
-
-
-def search(
-    out: Path,
-    *,
-    names: Sequence[str] = tuple(CHOSEN),
-    iterations: int = 300,
-    progress: bool = True,
-) -> None:
-    """Search the step sizes for the oscillator: the table behind :data:`CHOSEN`.
-
-    Six values each, in short runs of one seed, judged by the share of 200 validation tasks that
-    succeed, and by the median error among equals. Takes some six minutes on one core.
-
-    Args:
-        out: a folder; the table goes to ``out/oscillator-search.json``: for each learner rows
-            ``[step size, share, median RMSE]``, with null where training failed.
-        names: which of :data:`CHOSEN`.
-        iterations: outer steps.
-        progress: show a progress bar for each run.
-    """
-    table: dict[str, list[list[float | None]]] = {}
-    for name in names:
-        table[name] = []
-        for value in STEP_SIZES:
-            row: tuple[float | None, float | None]
-            try:
-                row = _judged(_searched(name, value, iterations, progress), name)
-            except MamlkitError:  # a loss that is not finite: this value does not work
-                row = None, None
-            table[name].append([value, *row])
-        write_table(out / "oscillator-search.json", table)
-
-
-def searched() -> dict[str, list[list[float | None]]]:
-    """The table of :func:`search` that ships with the package."""
-    table: dict[str, list[list[float | None]]] = shipped_table("oscillator-search")
-    return table
-
-
-def _searched(name: str, value: float, iterations: int, progress: bool) -> MetaLearner:
-    if name not in PROTOCOLS:
-        return yardstick(name, value)
-    learner = build(name, SEARCH_SEED, value)
-    _job(name, SEARCH_SEED, iterations).train(None, learner, progress)
-    return learner.double()
-
-
-def _judged(learner: MetaLearner, name: str) -> tuple[float, float]:
+def judge(learner: MetaLearner, name: str) -> tuple[float, float]:
+    """The share of 200 validation tasks that succeed, and the median RMSE, in m."""
+    learner = learner.double() if name in PROTOCOLS else learner
     case = name.split("-")[0]
-    curve = evaluate(
-        learner, tasks(case), CASES[case].shots, n_tasks=200, seed=VALIDATION, loss=rmse
-    )
-    shots = CASES[case].shots
+    _, shots, noise = CASES[case]
     curve = evaluate(learner, tasks(case), shots, n_tasks=200, seed=VALIDATION, loss=rmse)
     errors = curve.losses[:, -1]
-    return float((errors < 2 * CASES[case].noise).double().mean()), float(errors.median())
+    return float((errors < 2 * noise).double().mean()), float(errors.median())
 
 
-def _job(name: str, seed: int, iterations: int | None) -> Job:
-    protocol = shortened(PROTOCOLS[name], iterations)
-    family = tasks(name.split("-")[0])
-    return Job("oscillator", f"oscillator-{name}", name, seed, family, protocol, "capture")
+#: Step sizes are those of the search; the decay rates of Adam and the training were chosen by hand,
+#: on tasks that are neither trained nor tested on. In the search equal shares are told apart by the
+#: median error; it takes some six minutes on one core.
+RECIPE = Recipe(
+    name="oscillator",
+    about="Train the learners of the oscillator, and save them; some eight minutes on one core.",
+    protocols=PROTOCOLS,
+    build=build,
+    tasks=lambda name: tasks(name.split("-")[0]),
+    about_search="Search the step sizes for the oscillator: the table behind :data:`CHOSEN`.",
+    trials={name: [{"inner_lr": value} for value in STEP_SIZES] for name in CHOSEN},
+    judge=judge,
+    scores=2,
+    fraction=0.3,
+)
+
+
+def searched() -> dict[str, list[list[float]]]:
+    """The table of the search that ships with the package: for each of :data:`CHOSEN` rows ``[step
+    size, share, median RMSE]``.
+    """
+    return RECIPE.table()

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 from mamlkit.evaluation import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML
-from mamlkit.losses import derivatives, trajectories
+from mamlkit.losses import Loss, derivatives, trajectories
 from mamlkit.mechanics import Hamiltonian
 from mamlkit.models import MLP
-from mamlkit.recipes.jobs import (
-    SHIPPED_SEEDS,
-    Job,
-    check,
-    shortened,
-    tuned,
-    write_table,
-)
+from mamlkit.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.tasks import Pendulum
+from mamlkit.training import Plan
 from mamlkit.yardsticks import Pooled
 
-#: Keywords of :func:`mamlkit.meta_train`, the same for all: rates of change from a simulator, one
-#: trajectory to adapt to, two to be judged on.
-PROTOCOL: dict[str, Any] = {
-    "shots": 1,
-    "queries": 2,
-    "meta_batch": 5,
-    "iterations": 700,
-    "outer_lr": 1e-2,
-    "schedule": "cosine",
-    "grad_clip": 1.0,
+_PROTOCOL = replace(SHORT, shots=1, queries=2, meta_batch=5, iterations=700)
+#: The runs: one trajectory to adapt to, two to be judged on. "separable" is T(p) + V_0(q) + c
+#: V_1(q); "free" a field f_0 + c f_1 without an energy, "concatenate" one that is fed c beside its
+#: input; "maml", "head" and "pooled" adapt weights of a field without a context. "small" is
+#: "separable" that saw angles below 0.3 rad only. All have 660 to 693 weights.
+PROTOCOLS: dict[str, Plan] = {
+    **dict.fromkeys(("separable", "free", "concatenate", "maml", "head", "pooled"), _PROTOCOL),
+    "small": replace(_PROTOCOL, iterations=300),
 }
-#: The runs. "separable" is T(p) + V_0(q) + c V_1(q); "free" a field f_0 + c f_1 without an energy,
-#: "concatenate" one that is fed c beside its input; "maml", "head" and "pooled" adapt weights of a
-#: field without a context. "small" is "separable" that saw angles below 0.3 rad only. All have 660
-#: to 693 weights.
-PROTOCOLS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("separable", "free", "concatenate", "maml", "head", "pooled"), PROTOCOL),
-    "small": {**PROTOCOL, "iterations": 300},
-}
-#: What :func:`search` tries, and the winners on validation tasks. (The step size of pooled training
-#: matters at test time only.) The shipped table ``pendulum-search.json`` was made when the tuning
-#: inside it still judged forecasts of 5 s on 60 tasks; it was shortened since, not repeated.
+#: What the search tries, and the winners on validation tasks. (The step size of pooled training
+#: matters at test time only.)
 STEP_SIZES = (0.03, 0.1, 0.3, 1.0)
 CHOSEN = {
     "separable": 0.3,
@@ -57,23 +40,23 @@ CHOSEN = {
 #: Step sizes at test time over that of training: the loss on observed states is smaller.
 FACTORS = (1.0, 3.0, 6.0, 10.0, 15.0, 30.0, 100.0)
 SMALL = (0.1, 0.3)  # rad
-SEARCH_SEED = 100  # not one of those that ship
-#: The loss at test time. An instrument reads states, not rates of change: from each state the next
-#: five are predicted, half a second.
+#: The loss that a learner adapts by when it is used. An instrument reads states, not rates of
+#: change: from each state the next five are predicted, half a second.
 observed = trajectories(5)
 
 
-def build(name: str, seed: int = 0, inner_lr: float | None = None) -> MAML:
-    """An untrained learner of this recipe, in float32, with five inner steps on rates of change.
+def build(name: str, seed: int = 0, inner_lr: float | None = None, loss: Loss = observed) -> MAML:
+    """An untrained learner of this recipe, in float32, with five inner steps.
 
     Args:
         name: one of ``PROTOCOLS``.
         seed: fixes the random start.
         inner_lr: None takes that of :data:`CHOSEN`.
+        loss: to adapt by, and to learn by.
     """
     check("pendulum", name, PROTOCOLS)
     alpha = CHOSEN[name] if inner_lr is None else inner_lr
-    settings: dict[str, Any] = {"inner_lr": alpha, "inner_steps": 5, "loss": derivatives}
+    settings: dict[str, Any] = {"inner_lr": alpha, "inner_steps": 5, "loss": loss}
     makers: dict[str, Callable[[], MAML]] = {
         "separable": lambda: CAVIA(
             Hamiltonian(1, (16, 16), separable=True, seed=seed).float(), **settings
@@ -98,86 +81,39 @@ def tasks(name: str, part: Literal["train", "validation", "test"] = "train") -> 
     return family
 
 
-def load(name: str, seed: int = 0) -> MAML:
-    """The shipped learner as it is used: float64, adapting to observed states."""
-    from mamlkit.recipes import shipped  # which knows this module
-
-    learner: MAML = shipped(f"pendulum-{name}", seed).double()
-    learner.loss = observed
-    return learner
-
-
-def run(
-    out: Path,
-    *,
-    names: Sequence[str] = tuple(PROTOCOLS),
-    seeds: Sequence[int] = SHIPPED_SEEDS,
-    iterations: int | None = None,
-    progress: bool = True,
-) -> None:
-    """Train the pendulum learners, :data:`PROTOCOLS`, and save them.
-
-    After training, the step size and the number of inner steps (at most five; ten for pooled
-    training) on *observed* states are chosen on validation lengths, with 2 % noise, by the error of
-    forecasts over one second. Some ten minutes on one busy core.
-
-    Args:
-        out: a folder; run ``name`` with seed ``s`` goes to ``out/pendulum-name-s.pt``.
-        names: which of :data:`PROTOCOLS`.
-        seeds: one run each; a seed fixes the start and all tasks.
-        iterations: outer steps; None takes the protocol's.
-        progress: show a progress bar for each run.
+def tune(learner: MAML, name: str) -> dict[str, Any]:
+    """Step size and number of inner steps (at most five; ten for pooled training), chosen by the
+    error of forecasts over one second on validation lengths.
     """
-    for seed in seeds:
-        for name in names:
-            learner, job = build(name, seed), _job(name, seed, iterations)
-            history = job.train(out, learner, progress)
-            job.save(out, learner, history, tuned=_tuned(learner, name))
+    steps = 10 if name == "pooled" else 5
+    settings: dict[str, Any] = {"n_tasks": 24, "queries": 1, "loss": trajectories(10)}
+    return tuned(learner, tasks(name, "validation"), 1, FACTORS, max_steps=steps, **settings)
 
 
-def search(out: Path, *, iterations: int = 400, progress: bool = True) -> None:
-    """Search the step sizes of the pendulum learners, :data:`CHOSEN`.
-
-    Four step sizes for each learner, in short runs of one seed, judged by the forecasts on
-    validation lengths. The table goes to
-    ``out/pendulum-search.json``: pairs ``[step size, median error]``.
-    """
-    table: dict[str, list[list[float]]] = {}
-    for name in (name for name in PROTOCOLS if name not in ("small", "pooled")):
-        for value in STEP_SIZES:
-            learner = build(name, SEARCH_SEED, value)
-            _job(name, SEARCH_SEED, iterations).train(None, learner, progress)
-            for setting, best in _tuned(learner, name).items():
-                setattr(learner, setting, best)
-            curve = _forecast_errors(learner, name)
-            table.setdefault(name, []).append([value, float(curve.median[-1])])
-        write_table(out / "pendulum-search.json", table)
+def judge(learner: MAML, name: str) -> tuple[float]:
+    """Median error of forecasts over the whole five seconds, on validation lengths."""
+    settle(learner, tune(learner, name))
+    settings: dict[str, Any] = {"n_tasks": 60, "queries": 1, "loss": trajectories()}
+    curve = evaluate(learner, tasks(name, "validation"), 1, seed=2, **settings)
+    return (float(curve.median[-1]),)
 
 
-def _job(name: str, seed: int, iterations: int | None) -> Job:
-    check("pendulum", name, PROTOCOLS)
-    protocol = shortened(PROTOCOLS[name], iterations)
-    return Job("pendulum", f"pendulum-{name}", name, seed, tasks(name), protocol, "capture")
-
-
-def _tuned(learner: MAML, name: str) -> dict[str, Any]:
-    """Step size and number of steps on observed states; the learner is left as it was."""
-    learner.loss = observed
-    found = tuned(
-        learner,
-        tasks(name, "validation"),
-        1,
-        FACTORS,
-        max_steps=10 if name == "pooled" else 5,
-        n_tasks=24,
-        queries=1,
-        loss=trajectories(10),
-    )
-    learner.loss = derivatives
-    return found
-
-
-def _forecast_errors(learner: MAML, name: str) -> Any:
-    learner.loss = observed
-    family = tasks(name, "validation")
-    return evaluate(learner, family, 1, n_tasks=60, queries=1, seed=2, loss=trajectories())
+#: Training is on rates of change, which come from a simulator; what is used adapts to states. Some
+#: ten minutes on one busy core, and four for the search, in short runs.
+RECIPE = Recipe(
+    name="pendulum",
+    about="Train the pendulum learners, :data:`PROTOCOLS`, and save them.",
+    protocols=PROTOCOLS,
+    build=build,
+    tasks=tasks,
+    training={"loss": derivatives},
+    tuned=tune,
+    about_search="Search the step sizes of the pendulum learners, :data:`CHOSEN`.",
+    trials={
+        name: [{"inner_lr": value} for value in STEP_SIZES]
+        for name in PROTOCOLS
+        if name not in ("small", "pooled")
+    },
+    judge=judge,
+    fraction=400 / 700,
+)
