@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -81,7 +82,7 @@ def refine(
         return measure(lambda x: functional_call(model, theta, (x,)), data)
 
     step = _recorded(vmap(grad_and_value(value)), type(support))
-    error = _recorded(vmap(lambda flat, data: value(flat, data, judge)), type(query))
+    error = _recorded(vmap(partial(value, measure=judge)), type(query))
     if method == "adam":
         flat, *history = _adam(step, error, start.repeat(len(tasks), 1), support, query, steps, lr)
     else:
