@@ -27,7 +27,7 @@ def check(exercise: str, answer: object) -> None:
     """Check the answer to an exercise, such as ``mk.check("03.1", answer)``.
 
     Prints *not attempted yet* for ``...``, or for a function that returns it, *correct*, or a hint
-    that knows the common mistakes. The checkers are in ``mamlkit/exercises``, one module a notebook.
+    that knows the common mistakes. The checkers are in ``mamlkit/exercises``, a module a notebook.
     """
     try:
         notebook, _, number = exercise.partition(".")
@@ -92,15 +92,17 @@ def judge_function(
         return [_exact(function(*case)) for case in cases]
 
     wanted = values(right)
-    fits = [_near(g, w, tolerance) for g, w in zip(given, wanted, strict=True)]
-    if not all(fits):
-        first = fits.index(False)
-        where = _inputs(right, cases[first])
-        otherwise = f"For {_shown(where)} it gave {_show(given[first])}. {otherwise}"
-        if first:
-            otherwise = f"Right for {_shown(_inputs(right, cases[0]))}, but not always. {otherwise}"
     candidates = {hint: values(wrong) for hint, wrong in mistakes.items()}
-    return _closest(given, wanted, candidates, otherwise, tolerance)
+    hint = _closest(given, wanted, candidates, otherwise, tolerance)
+    if hint != otherwise:
+        return hint
+    fits = [_near(g, w, tolerance) for g, w in zip(given, wanted, strict=True)]
+    first = fits.index(False)
+    some = "Right for some inputs, but not for all. " if any(fits) else ""
+    inputs = _inputs(right, cases[first])
+    if any(isinstance(v, Tensor) and v.numel() > 4 for v in (*inputs.values(), given[first])):
+        return some + otherwise
+    return f"{some}For {_shown(inputs)} it gave {_show(given[first])}. {otherwise}"
 
 
 def outputs(
@@ -114,13 +116,15 @@ def outputs(
     """
     function = as_function(answer, right.__name__)
     return [
-        numbers(ask(function, _inputs(right, case)), _exact(right(*case)).shape, needs, returned=True)
+        numbers(
+            ask(function, _inputs(right, case)), _exact(right(*case)).shape, needs, returned=True
+        )
         for case in cases
     ]
 
 
 def as_function(answer: object, name: str) -> Callable[..., Any]:
-    """``answer``, if it is a function; else :class:`Told`. ``name`` is what the exercise calls it."""
+    """``answer``, if it is a function; else :class:`Told`, with the ``name`` it should have."""
     if not callable(answer) or inspect.isclass(answer):
         raise Told(
             f"Give the function itself, such as {name}, without calling it; {describe(answer)} was "

@@ -17,7 +17,7 @@ from mamlkit.check import ask
 def uniform(seed: int, low: float, high: float, *shape: int) -> Tensor:
     """Numbers to examine a function with, the same at every check: float64 in ``[low, high)``."""
     generator = torch.Generator().manual_seed(seed)
-    return low + (high - low) * torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
 def differentiates(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from mamlkit.check import judge, judge_function
@@ -56,7 +55,7 @@ def exercise_3(answer: object) -> str | None:
     mean, component = uniform(1, -3.0, -1.0, 5), uniform(2, 0.2, 0.8, 5)
     cases = [
         (mean[:3], component[:3], 1, -1.3),
-        (mean, component, 4, torch.tensor(-0.7, dtype=torch.float64)),
+        (mean, component, 4, -0.7),
         (mean[:2], component[:2], 0, -2.4),
     ]
     mistakes = {

@@ -32,11 +32,16 @@ def exercise_1(answer: object) -> str | None:
 
     def temperatures(x: Tensor, y: Tensor, x_new: Tensor) -> object:
         predict = learner.adapt(x, y)
-        if predict is not ... and not callable(predict):
+        if predict is ...:
+            return ...
+        if not callable(predict):
             raise Told(
                 "adapt() must return a function of new times, not the predictions themselves."
             )
-        return predict(x_new) if callable(predict) else ...
+        given = predict(x_new)
+        if given is ... or isinstance(given, Tensor):
+            return given
+        raise Told(f"predict() must return a tensor [m, 1]; {describe(given)} was returned.")
 
     times = torch.tensor([[2.0], [11.0], [23.0], [40.0]], dtype=torch.float64)
     new = [torch.linspace(0, 60, n, dtype=torch.float64)[:, None] for n in (7, 1, 4)]
@@ -46,9 +51,7 @@ def exercise_1(answer: object) -> str | None:
         (times + 3, ROOM + 55 * torch.exp(-(times + 3) / 45), new[2]),
     ]
     otherwise = "On clean readings of a cup the prediction should be the true curve, and is not."
-    needs = (
-        "one temperature a time, [m, 1] for x_new [m, 1]; another shape would broadcast unnoticed"
-    )
+    needs = "temperatures [m, 1] for x_new [m, 1], as another shape would broadcast unnoticed"
     hint = judge_function(
         temperatures, _log_fit, cases, _WRONG_FITS, otherwise, tolerance=1e-3, needs=needs
     )

@@ -129,8 +129,7 @@ def exercise_4(answer: object) -> str | None:
         return (cov**2 / (cov.diagonal() + noise**2)).mean(0)
 
     roots = uniform(1, -1.0, 1.0, 4, 3), uniform(2, -1.0, 1.5, 3, 4)
-    noise = torch.tensor(0.7, dtype=torch.float64)
-    cases = [(roots[0] @ roots[0].T, 0.4), (roots[1] @ roots[1].T, noise)]
+    cases = [(roots[0] @ roots[0].T, 0.4), (roots[1] @ roots[1].T, 0.7)]
     mistakes = {
         "The noise is missing: a reading has the variance cov(c, c) + noise^2.": lambda cov, s: (
             gain(cov, 0.0)

@@ -47,10 +47,9 @@ def exercise_3(answer: object) -> str | None:
     def shares(losses: Tensor, tau: float) -> Tensor:
         return torch.softmax(-losses / tau, dim=0)
 
-    tau = torch.tensor(0.4, dtype=torch.float64)
     cases = [
         (torch.tensor([0.3, 0.1, 0.15], dtype=torch.float64), 0.1),
-        (uniform(1, 0.0, 1.0, 5), tau),
+        (uniform(1, 0.0, 1.0, 5), 0.4),
     ]
     mistakes = {
         "The sign: a small support loss must weigh much.": lambda x, tau: torch.softmax(x / tau, 0),

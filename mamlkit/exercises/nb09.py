@@ -32,7 +32,7 @@ def exercise_2(answer: object) -> str | None:
     cases = [
         (*uniform(1, 0.5, 1.5, 2, 7), 0.6, 0.9),
         (*uniform(2, 0.2, 2.5, 2, 3), 1.1, 0.7),
-        (*uniform(3, 0.2, 2.5, 2, 2, 3), *uniform(4, 0.5, 1.5, 2)),
+        (*uniform(3, 0.2, 2.5, 2, 2, 3), 1.3, 1.6),
     ]
     mistakes = {
         "beta and delta are swapped: delta goes with the prey x.": lambda x, y, beta, delta: V(

@@ -34,7 +34,7 @@ def exercise_2(answer: object) -> str | None:
         energy = y[:, 1] ** 2 / 2 - w * torch.cos(y[:, 0])
         return energy - energy[0], energy[0] + w
 
-    def drift(y: Tensor, g_over_l: float) -> Tensor:
+    def my_drift(y: Tensor, g_over_l: float) -> Tensor:
         changed, swing = change(y, g_over_l)
         return changed.abs().max() / swing
 
@@ -64,7 +64,7 @@ def exercise_2(answer: object) -> str | None:
         cases.append((y, w))
     otherwise = "max |E(t) - E(0)| / (E(0) + g/l)."
     needs = "one number, the largest over the forecast"
-    return judge_function(answer, drift, cases, mistakes, otherwise, needs=needs)
+    return judge_function(answer, my_drift, cases, mistakes, otherwise, needs=needs)
 
 
 def exercise_3(answer: object) -> str | None:
