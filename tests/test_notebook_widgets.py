@@ -1,4 +1,4 @@
-"""The draw functions of the widgets in notebooks: the sentence under a picture says what it shows."""
+"""The draw functions of the widgets in notebooks: the sentence says what the picture shows."""
 
 from __future__ import annotations
 
