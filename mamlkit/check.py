@@ -147,13 +147,14 @@ def ask(function: Callable[..., object], inputs: Mapping[str, Any]) -> object:
         except Told:
             raise
         except Exception as error:
-            raised = raised or error
+            raised = error if raised is None else raised
         else:
             if _is_stub(result):
                 raise Told(NOT_ATTEMPTED)
             return result
     called = f", when called with {_shown(inputs)}" if inputs else ""
-    raise Told(f"your code raised {type(raised).__name__}: {raised}{called}.") from raised
+    words = str(raised).rstrip(".")
+    raise Told(f"your code raised {type(raised).__name__}: {words}{called}.") from raised
 
 
 def numbers(
@@ -164,10 +165,10 @@ def numbers(
     """
     found = _read(value)
     if isinstance(found, Tensor):
-        if not returned or not shape:  # one number may stand in a list, two in a column
-            found = found.squeeze()
-        if found.shape == torch.Size(shape):
-            return found
+        # One number may stand in a list, and two that are given may stand in a column.
+        skip = None if returned and shape else 1
+        if [n for n in found.shape if n != skip] == [n for n in shape if n != skip]:
+            return found.reshape(tuple(shape))
     if not returned:
         raise Told(f"Give {needs}; {describe(value)} was given.")
     missing = ": is a return missing?" if value is None else "."
@@ -289,6 +290,9 @@ def _show(value: Any) -> str:
     found = _read(value)
     if isinstance(found, str):
         return found
+    if found.ndim == 0:
+        return f"{found:.4g}"
     if found.numel() > 4:
         return describe(found)
-    return str([round(x, 4) for x in found.flatten().tolist()]) if found.ndim else f"{found:.4g}"
+    row = str([round(x, 4) for x in found.flatten().tolist()])
+    return row if found.ndim == 1 else f"{row} of shape {list(found.shape)}"

@@ -115,5 +115,6 @@ def test_numbers_in_columns() -> None:
     """Two numbers may be given in a column; a function must return the shape asked for."""
     column = np.ones((2, 1))
     assert numbers(column, (2,)).shape == (2,)
+    assert numbers([1.0, 2.0], (2, 1)).shape == (2, 1)
     with pytest.raises(Told, match=r"^Return two; an array of shape \[2, 1\] was returned\.$"):
         numbers(column, (2,), "two", returned=True)
