@@ -1,4 +1,4 @@
-"""Checkers of notebook 10: energy, drift and the readable latent."""
+"""Exercises of notebook 10: energy, drift and the readable latent."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from mamlkit.exercises import close
+from mamlkit.check import judge, judge_function
+from mamlkit.exercises import uniform
 
 
 def exercise_1(answer: object) -> str | None:
     """Energy above the bottom of a 2 m pendulum released at 1 rad, 1/s^2."""
     w, swing = 9.81 / 2, 1 - math.cos(1.0)
-    if close(answer, w * swing):
-        return None
     mistakes = {
         "That is E itself, -(g/l) cos q; above the bottom is E + g/l.": -w * math.cos(1.0),
         "That is the height in units of the length; times g/l.": swing,
@@ -23,57 +22,72 @@ def exercise_1(answer: object) -> str | None:
         "q is in rad, not in degrees.": w * (1 - math.cos(math.radians(1.0))),
         "That is the small-angle energy (g/l) q^2 / 2; here 1 - cos q, please.": w / 2,
     }
-    return _hint(answer, mistakes) or "E - E(bottom) = (g/l)(1 - cos q), with g = 9.81 and l = 2."
+    otherwise = "E - E(bottom) = (g/l)(1 - cos q), with g = 9.81 and l = 2."
+    return judge(answer, w * swing, mistakes, otherwise)
 
 
 def exercise_2(answer: object) -> str | None:
     """A function: y [T, 2], g_over_l -> largest energy change over the energy of the swing."""
-    if not callable(answer):
-        return "Give the function itself: mk.check('10.2', drift)."
-    t = torch.linspace(0, 3, 31, dtype=torch.float64)
-    size = 1.2 - 0.5 * torch.sin(t)  # loses energy, and gains most of it back
-    y, w = torch.stack([size * torch.cos(2 * t), -2 * size * torch.sin(2 * t)], dim=1), 4.0
-    q, p = y.unbind(1)
-    given = answer(y, w)
-    if torch.as_tensor(given).numel() != 1:
-        return "Return one number: the largest over the forecast."
-    energy = p**2 / 2 - w * torch.cos(q)
-    change, swing = energy - energy[0], float(energy[0] + w)
-    largest = float(change.abs().max())
-    if close(given, largest / swing, 1e-4):
-        return None
+
+    def change(y: Tensor, w: float) -> tuple[Tensor, Tensor]:
+        """The change of the energy against the start, [T], and the energy of the swing."""
+        energy = y[:, 1] ** 2 / 2 - w * torch.cos(y[:, 0])
+        return energy - energy[0], energy[0] + w
+
+    def my_drift(y: Tensor, g_over_l: float) -> Tensor:
+        changed, swing = change(y, g_over_l)
+        return changed.abs().max() / swing
+
     mistakes = {
-        "Divide by the energy of the swing, E(0) + g/l.": largest,
-        "You divided by E(0); its zero is arbitrary. Divide by E(0) + g/l.": largest
-        / float(energy[0].abs()),
-        "That is the change at the end; take the largest on the way.": float(change[-1].abs())
-        / swing,
-        "An energy can be lost: take the absolute change.": float(change.max()) / swing,
-        "That is the mean change; take the largest.": float(change.abs().mean()) / swing,
+        "Divide by the energy of the swing, E(0) + g/l.": lambda y, w: change(y, w)[0].abs().max(),
+        "You divided by E(0); its zero is arbitrary. Divide by E(0) + g/l.": lambda y, w: (
+            change(y, w)[0].abs().max() / (change(y, w)[1] - w).abs()
+        ),
+        "That is the change at the end; take the largest on the way.": lambda y, w: (
+            change(y, w)[0][-1].abs() / change(y, w)[1]
+        ),
+        "An energy can be lost: take the absolute change.": lambda y, w: (
+            change(y, w)[0].max() / change(y, w)[1]
+        ),
+        "That is the mean change; take the largest.": lambda y, w: (
+            change(y, w)[0].abs().mean() / change(y, w)[1]
+        ),
+        "The change is against the start, not from the lowest to the highest energy.": (
+            lambda y, w: (change(y, w)[0].max() - change(y, w)[0].min()) / change(y, w)[1]
+        ),
     }
-    return _hint(given, mistakes, 1e-4) or "max |E(t) - E(0)| / (E(0) + g/l)."
+    # Forecasts that both lose and gain energy: the first loses more, the second gains more.
+    cases = []
+    for seed, start, w in ((1, (1.1, 1.1), 4.0), (2, (0.5, 0.4), 2.5)):
+        y = uniform(seed, -1.3, 1.3, 31, 2)
+        y[0] = torch.tensor(start)
+        cases.append((y, w))
+    otherwise = "max |E(t) - E(0)| / (E(0) + g/l)."
+    needs = "one number, the largest over the forecast"
+    return judge_function(answer, my_drift, cases, mistakes, otherwise, needs=needs)
 
 
 def exercise_3(answer: object) -> str | None:
     """A function: c [n], value [n], c_new [m] -> values [m] by a straight line."""
-    if not callable(answer):
-        return "Give the function itself: mk.check('10.3', read)."
-    c = torch.tensor([0.9, -0.2, -0.5, 0.1], dtype=torch.float64)
-    value = torch.tensor([9.7, 2.2, 1.0, 4.6], dtype=torch.float64)
-    new = torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64)
-    given = answer(c, value, new)
-    if not isinstance(given, Tensor) or given.shape != new.shape:
-        return "Return a tensor [m], one value for each new latent."
-    slope = ((c - c.mean()) * (value - value.mean())).sum() / ((c - c.mean()) ** 2).sum()
-    if torch.allclose(given, value.mean() + slope * (new - c.mean()), rtol=1e-6):
-        return None
-    if torch.allclose(given, (c * value).sum() / (c * c).sum() * new, rtol=1e-6):
-        return "The line does not pass through the origin: a context of zero means nothing special."
-    back = ((c - c.mean()) ** 2).sum() / ((value - value.mean()) ** 2).sum()
-    if torch.allclose(given, value.mean() + (new - c.mean()) / (slope * back), rtol=1e-6):
-        return "You regressed the latent on the value and turned it round; regress the value."
-    return "value = a + b c by least squares on the labelled pairs, then at c_new."
 
+    def slope(c: Tensor, value: Tensor) -> Tensor:
+        return ((c - c.mean()) * (value - value.mean())).sum() / (c - c.mean()).square().sum()
 
-def _hint(given: object, mistakes: dict[str, float], rtol: float = 0.01) -> str | None:
-    return next((hint for hint, wrong in mistakes.items() if close(given, wrong, rtol)), None)
+    def read(c: Tensor, value: Tensor, c_new: Tensor) -> Tensor:
+        return value.mean() + slope(c, value) * (c_new - c.mean())
+
+    cases = [
+        (uniform(n, -1.0, 1.0, n), uniform(n + 9, 1.0, 10.0, n), uniform(m, -1.0, 2.0, m))
+        for n, m in ((4, 3), (6, 1), (5, 8))
+    ]
+    mistakes = {
+        "The line does not pass through the origin: a context of zero means nothing special.": (
+            lambda c, value, new: (c * value).sum() / (c * c).sum() * new
+        ),
+        "You regressed the latent on the value and turned it round; regress the value.": (
+            lambda c, value, new: value.mean() + (new - c.mean()) / slope(value, c)
+        ),
+    }
+    otherwise = "value = a + b c by least squares on the labelled pairs, then at c_new."
+    needs = "one value for each new latent, [m]"
+    return judge_function(answer, read, cases, mistakes, otherwise, needs=needs)
