@@ -141,7 +141,8 @@ class LotkaVolterraFit:
         t, y = data.t.double().numpy(), data.y[0].double().numpy()
 
         def rate(y: Any, _: float, a: float, b: float, d: float, g: float) -> tuple[float, float]:
-            return lotka_volterra.law(y[0], y[1], b, d, a, g)
+            # As lotka_volterra.law, but multiplied in another order: figures of 1e-21 are printed.
+            return a * y[0] - b * y[0] * y[1], d * y[0] * y[1] - g * y[1]
 
         def residuals(p: Any) -> Any:
             start = np.exp(p[4:]) if self.fit_start else y[0]
