@@ -62,6 +62,19 @@ class Listing:
         return lambda x_new: x_new.tolist()
 
 
+class Failing(nn.Module):
+    """A model whose work goes wrong in a way that has nothing to do with sizes."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.weight, self.error, self.broken = nn.Parameter(torch.ones(1)), error, False
+
+    def forward(self, x):
+        if self.broken:
+            raise self.error
+        return x * self.weight
+
+
 def labelled(y: torch.Tensor, loss: Any = mk.losses.cross_entropy) -> Callable[[], Any]:
     """Adapting a classifier of three ways to the points X with these labels."""
     return lambda: mk.MAML(model(1, 3), loss=loss).adapt(X, y)
@@ -90,6 +103,16 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "adapt: x too wide": (
         lambda: maml().adapt(X.expand(4, 2), Y),
         ["MLP", "[4, 2]", "input size", "d_in"],
+    ),
+    "adapt: x too wide for a layer of torch": (
+        lambda: mk.MAML(nn.Sequential(nn.Linear(1, 3), nn.Linear(3, 1)).double()).adapt(
+            X.expand(4, 2), Y
+        ),
+        ["Sequential", "[4, 2]", "takes 1", "input size", "d_in"],
+    ),
+    "adapt: images without their axis": (
+        lambda: mk.MAML(mk.models.CNN(1, 2).double()).adapt(X, torch.tensor([0, 1, 0, 1])),
+        ["CNN", "[4, 1]", "[n, 1, h, w]", "at least 4"],
     ),
     "adapt: y too wide": (
         lambda: maml().adapt(X, Y.expand(4, 2)),
@@ -457,6 +480,10 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
         ),
         ["one output", "d_out=2"],
     ),
+    "GaussianProcess: points of two outputs": (
+        lambda: ys.GaussianProcess.fit(FAMILY, 5).adapt(X, torch.cat([Y, Y], 1)),
+        ["GaussianProcess", "one output", "[4, 2]"],
+    ),
     "evaluate: prediction of another kind": (
         lambda: mk.evaluate(Listing(), FAMILY, 2, n_tasks=2),
         ["Listing", "list", "torch.Tensor"],
@@ -483,6 +510,50 @@ def test_the_table_has_at_least_forty_kinds() -> None:
 
 def test_the_error_is_a_value_error() -> None:
     assert issubclass(mk.MamlkitError, ValueError)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), IndexError("mine")])
+def test_an_error_of_the_model_stays_what_it_is_and_gets_a_hint(error: Exception) -> None:
+    learner, points = mk.MAML(Failing(error), 0.1), (X.float(), Y.float())
+    predict = learner.adapt(*points)
+    learner.model.broken = True
+    for call in (
+        lambda: learner.adapt(*points),
+        lambda: mk.yardsticks.FromScratch(learner.model).adapt(*points),
+    ):
+        with pytest.raises(type(error)) as caught:
+            call()
+        assert str(caught.value) == str(error)
+        (note,) = caught.value.__notes__
+        assert "(Failing)" in note
+        assert "[4, 1]" in note
+        assert "input size is the family's d_in" in note
+    assert predict(points[0]).shape == (4, 1)
+
+
+def test_a_size_that_nobody_can_check_before_gets_the_hint() -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(1, 1)
+
+        def forward(self, x):
+            return self.inner(x)
+
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
+        mk.MAML(Wrapped().double()).adapt(X.expand(4, 2), Y)
+    assert any("[4, 2]" in note and "d_in" in note for note in caught.value.__notes__)
+
+
+def test_a_loss_does_not_rename_what_has_another_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "gather", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        mk.losses.cross_entropy(
+            lambda x: torch.cat([x, x], 1), mk.Data(X, torch.tensor([0, 1, 0, 1]))
+        )
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

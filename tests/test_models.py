@@ -137,6 +137,19 @@ def test_a_modulated_context_by_hand() -> None:
 
 
 @pytest.mark.parametrize("hidden", [(4, 5), ()])
+def test_an_affine_context_by_hand(hidden, generator) -> None:
+    """f_0 + c_1 f_1 + c_2 f_2, all from one network of three times as many outputs."""
+    model = mk.models.MLP(2, 2, hidden, seed=3, context=2, feed="affine").double()
+    parts = mk.models.MLP(2, 6, hidden, seed=3).double()
+    with torch.no_grad():
+        model.context.copy_(torch.tensor([0.7, -1.2], dtype=F64))
+    x = torch.rand(3, 4, 2, generator=generator, dtype=F64)
+    f = parts(x)
+    expected = f[..., :2] + 0.7 * f[..., 2:4] - 1.2 * f[..., 4:]
+    torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("hidden", [(4, 5), ()])
 def test_low_rank_moves_the_weights_along_its_directions(hidden, generator) -> None:
     """weights = shared + sum_j c_j direction_j, worked out name by name."""
     shared = mk.models.MLP(2, 3, hidden=hidden, seed=1).double()
@@ -190,6 +203,7 @@ def test_the_shared_weights_of_a_low_rank_model_can_be_replaced(shared) -> None:
 CONTEXTS = {
     "concatenate": lambda seed: mk.models.MLP(2, 1, seed=seed, context=3),
     "modulate": lambda seed: mk.models.MLP(2, 1, seed=seed, context=3, feed="modulate"),
+    "affine": lambda seed: mk.models.MLP(2, 1, seed=seed, context=3, feed="affine"),
     "low rank": lambda seed: mk.models.LowRank(mk.models.MLP(2, 1), context=3, seed=seed),
 }
 

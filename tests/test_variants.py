@@ -336,7 +336,15 @@ def context_model(kind: str) -> nn.Module:
     return model.double()
 
 
-KINDS = ["concatenate", "modulate", "low rank"]
+KINDS = ["concatenate", "modulate", "affine", "low rank"]
+
+
+def test_contexts_are_found_wherever_they_lie() -> None:
+    model = nn.Sequential(context_model("affine"), nn.Linear(1, 1), context_model("modulate"))
+    learner = mk.MAML(model.double(), adapt="context")
+    assert learner.adapted == ("0.context", "2.context")
+    with pytest.raises(mk.MamlkitError, match="adapt='head'"):
+        mk.ANIL(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
