@@ -5,29 +5,17 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from mamlkit import (
-    discovery,
-    dynamics,
-    learners,
-    losses,
-    mechanics,
-    models,
-    pde,
-    population,
-    tasks,
-    training,
-    yardsticks,
-)
-from mamlkit.check import check
-from mamlkit.checkpoints import load_learner, save_learner
-from mamlkit.costs import cost_table
-from mamlkit.coverage import calibration, recalibrate
+from mamlkit import learners, losses, models, ode, physics, tasks, training, yardsticks
+from mamlkit.course.checking import check
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation import (
     Curve,
+    calibration,
     compare,
+    cost_table,
     error_against_shots,
     evaluate,
+    recalibrate,
     shuffled_support,
     tune,
     zero_step_gap,
@@ -50,12 +38,13 @@ from mamlkit.learners import (
     RidgeHead,
     where_next,
 )
-from mamlkit.simulators import Simulator
+from mamlkit.physics import Simulator
 from mamlkit.tasks import Data, Family, TaskBatch
-from mamlkit.training import History, Plan, meta_train
+from mamlkit.training import History, Plan, load_learner, meta_train, save_learner
 
 if _TYPE_CHECKING:
-    from mamlkit import plots, recipes, widgets
+    from mamlkit.course import recipes
+    from mamlkit.show import plots, widgets
 
 __version__ = _version("mamlkit")
 __all__ = [
@@ -86,19 +75,16 @@ __all__ = [
     "check",
     "compare",
     "cost_table",
-    "discovery",
-    "dynamics",
     "error_against_shots",
     "evaluate",
     "learners",
     "load_learner",
     "losses",
-    "mechanics",
     "meta_train",
     "models",
-    "pde",
+    "ode",
+    "physics",
     "plots",
-    "population",
     "recalibrate",
     "recipes",
     "save_learner",
@@ -113,7 +99,11 @@ __all__ = [
 ]
 
 
+#: Brought on first use only: matplotlib and ipywidgets take their time.
+_LATE = {"plots": "show.plots", "recipes": "course.recipes", "widgets": "show.widgets"}
+
+
 def __getattr__(name: str) -> _Any:
-    if name in ("plots", "recipes", "widgets"):  # brought on first use only
-        return _import_module(f"mamlkit.{name}")
+    if name in _LATE:
+        return _import_module(f"mamlkit.{_LATE[name]}")
     raise AttributeError(f"module 'mamlkit' has no attribute {name!r}")

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from mamlkit.checks import count
-from mamlkit.dynamics import rk4
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Data
+from mamlkit.ode import rk4
 
 Predict = Callable[[Tensor], Tensor]
 Loss = Callable[[Predict, Any], Tensor]
 
 
-def mse(predict: Predict, data: Data) -> Tensor:
+def mse(predict: Predict, data: Any) -> Tensor:
     """Mean squared error over points and outputs, in squared units of ``y``."""
     y = predict(data.x)
     if y.shape != data.y.shape:  # or the difference would broadcast, without a word
@@ -31,12 +30,12 @@ def mse(predict: Predict, data: Data) -> Tensor:
     return ((y - data.y) ** 2).mean()
 
 
-def rmse(predict: Predict, data: Data) -> Tensor:
+def rmse(predict: Predict, data: Any) -> Tensor:
     """Root of the mean squared error, in units of ``y``. For reports: infinite slope at 0."""
     return mse(predict, data).sqrt()
 
 
-def cross_entropy(predict: Predict, data: Data) -> Tensor:
+def cross_entropy(predict: Predict, data: Any) -> Tensor:
     """Logistic loss, the inner objective of logistic regression: mean of -log softmax(s)[y].
 
     ``predict(x)`` gives scores ``[n, ways]``; ``data.y`` holds whole-number labels ``[n]``.
@@ -45,7 +44,7 @@ def cross_entropy(predict: Predict, data: Data) -> Tensor:
     return -_at_labels(log_p, data.y).mean()
 
 
-def hinge(predict: Predict, data: Data) -> Tensor:
+def hinge(predict: Predict, data: Any) -> Tensor:
     """Hinge loss, the inner objective of a support vector machine: mean of
     max(0, 1 + max_{j != y} s_j - s_y) (Crammer and Singer 2001, eq. 4).
 
@@ -57,7 +56,7 @@ def hinge(predict: Predict, data: Data) -> Tensor:
     return torch.relu(1 + others.amax(-1) - own).mean()
 
 
-def error_rate(predict: Predict, data: Data) -> Tensor:
+def error_rate(predict: Predict, data: Any) -> Tensor:
     """Fraction of points whose largest score is not at the true label. For reports only."""
     scores = predict(data.x)  # [n, ways]
     _at_labels(scores, data.y)

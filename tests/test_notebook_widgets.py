@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mamlkit as mk
-from mamlkit.recipes import predators
+from mamlkit.course.recipes import predators
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NB07 = NOTEBOOKS / "07_how_sure_are_you.ipynb"

@@ -210,7 +210,7 @@ def test_no_markup_that_jupyterlab_shows_raw(path):
 @every_lesson
 def test_exercises_have_checkers_and_hidden_solutions(path):
     cells, number = read(path)["cells"], path.name[:2]
-    module = importlib.import_module(f"mamlkit.exercises.nb{number}")
+    module = importlib.import_module(f"mamlkit.course.exercises.nb{number}")
     solved = {}
     for position, cell in enumerate(cells):
         if "solution" in tags(cell):

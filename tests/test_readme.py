@@ -99,7 +99,7 @@ def test_links_lead_somewhere():
 
 
 def test_quickstart_table_has_the_rows_that_are_printed():
-    from mamlkit.quickstart import classical
+    from mamlkit.course.quickstart import classical
 
     (printed,) = re.findall(r"```text\n(.*?)```", README, re.S)
     assert printed.strip()

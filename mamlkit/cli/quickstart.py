@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mamlkit import quickstart
 from mamlkit.cli.common import EXIT_CODES, make_folder, make_parser, whole
+from mamlkit.course import quickstart
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -43,5 +43,5 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """See :mod:`mamlkit.quickstart`."""
+    """See :mod:`mamlkit.course.quickstart`."""
     quickstart.run(make_folder(args.out), args.seed, args.iterations)

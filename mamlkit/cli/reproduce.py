@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mamlkit import recipes
 from mamlkit.cli.common import EXIT_CODES, make_folder, make_parser
+from mamlkit.course import recipes
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -31,6 +31,6 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the long training ``args.name`` of :mod:`mamlkit.recipes`."""
+    """Run the long training ``args.name`` of :mod:`mamlkit.course.recipes`."""
     out = Path(f"mamlkit-{args.name}") if args.out is None else args.out
     recipes.COMMANDS[args.name][1](make_folder(out))

@@ -20,14 +20,14 @@ from typing import Any, cast
 import torch
 
 from mamlkit import learners, tasks, yardsticks
-from mamlkit.checkpoints import atomically, save_learner, versions
 from mamlkit.cli.common import DONE, EXIT_CODES, INTERRUPTED, make_parser, positive, whole
-from mamlkit.distributed import join
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation import Curve, evaluate
+from mamlkit.evaluation.curves import Curve, evaluate
 from mamlkit.models import ACTIVATIONS, MLP
 from mamlkit.tasks.base import Family
-from mamlkit.training import History, Plan, meta_train
+from mamlkit.training.checkpoints import atomically, save_learner, versions
+from mamlkit.training.loop import History, Plan, meta_train
+from mamlkit.training.ranks import join
 
 #: The learners of ``--learner``: each is called with (model, **settings).
 LEARNERS: dict[str, Callable[..., Any]] = {

@@ -15,8 +15,8 @@ class Collocation(NamedTuple):
     ``weight`` ``[.., n, 1]`` makes up for points that are dense in places, so that weighted means
     are means over the domain. ``edge`` ``[.., m, d_in]`` are points on the boundary (and of the
     initial state), and ``edge_y`` ``[.., m, d_out]`` the values prescribed there. ``y`` is
-    ``[.., n, d_out]``, the exact solution: for judging only; no loss of :mod:`mamlkit.pde` reads
-    it.
+    ``[.., n, d_out]``, the exact solution: for judging only; no loss of :mod:`mamlkit.physics.pde`
+    reads it.
     """
 
     x: Tensor

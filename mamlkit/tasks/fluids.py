@@ -57,7 +57,7 @@ class VapourPressure(Family):
     """Saturation curves of 127 fluids: x = T/Tc in 0.60..0.98 (39 points), y = log10(p/pc).
 
     The values are CoolProp's reference correlations (Bell et al. 2014, doi:10.1021/ie4033999;
-    table and its making: ``mamlkit/tasks/fluid_table.py``), not raw measurements. A finite family:
+    table and its making: ``tests/tasks/fluid_table.py``), not raw measurements. A finite family:
     :meth:`split` gives the training, validation or test fluids. ``physics`` carries
     ``critical_temperature`` (K), ``critical_pressure`` (Pa), ``acentric_factor`` and ``fluid``,
     the index into :attr:`names`.

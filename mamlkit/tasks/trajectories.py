@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mamlkit.dynamics import rk4
 from mamlkit.errors import MamlkitError
+from mamlkit.ode import rk4
 from mamlkit.tasks.base import Family, Physics, TaskBatch
 
 

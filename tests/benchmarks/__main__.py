@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 import mamlkit as mk
-from mamlkit.gradients import Compile, capture, meta_gradients
+from mamlkit.training.gradients import Compile, capture, meta_gradients
 from tests.benchmarks.workloads import SCALING, WORKLOADS, Workload, gradient_of
 
 Step = Callable[[], Sequence[Any]]  # one meta-step; returns the meta-gradient
@@ -208,7 +208,7 @@ def plot(found: dict[str, dict[str, list[tuple[int, float]]]], path: Path) -> No
     """Four panels with logarithmic axes; grey is proportional growth."""
     import matplotlib.pyplot as plt
 
-    from mamlkit.plots import STYLE
+    from mamlkit.show.plots import STYLE
 
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(8, 6), sharey=True)

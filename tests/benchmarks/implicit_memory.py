@@ -4,7 +4,8 @@ MAML keeps every inner step until the meta-gradient is done; implicit MAML keeps
 all weights of the network 1-40-40-1 (tanh) to tasks of 10 points, in float64. MAML takes gradient
 steps; the solver of implicit MAML is told to go on for exactly as many steps, on a problem that it
 does not finish before (a weak penalty, tolerance 0). Every tensor is followed from birth to death
-(``mamlkit.costs.peak_bytes``), so each operation is slow here, and the whole takes some minutes.
+(``mamlkit.evaluation.costs.peak_bytes``), so each operation is slow here, and the whole takes some
+minutes.
 
 Run from the root of the repository::
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 
 import mamlkit as mk
-from mamlkit.costs import peak_bytes
+from mamlkit.evaluation.costs import peak_bytes
 
 TASKS, SHOTS, STEPS = 5, 10, (1, 10, 100, 1000)
 
@@ -45,7 +46,7 @@ def plot(table: dict[str, list[float]], path: Path) -> None:
     """Memory against inner steps, in the style of the package."""
     import matplotlib.pyplot as plt
 
-    from mamlkit import plots
+    from mamlkit.show import plots
 
     plots.use_style()
     figure, ax = plt.subplots()

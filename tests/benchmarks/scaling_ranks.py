@@ -36,8 +36,8 @@ import torch
 import torch.distributed as dist
 
 import mamlkit as mk
-from mamlkit.distributed import Ranks, join
-from mamlkit.gradients import meta_gradients
+from mamlkit.training.gradients import meta_gradients
+from mamlkit.training.ranks import Ranks, join
 
 POINTS, HIDDEN = 100, (64, 64, 64)  # support and query points each
 SMALL, LARGE = 1, 1 << 20  # numbers in the all-reduces that tell latency from bandwidth

@@ -1,0 +1,28 @@
+"""How good is a learner on new tasks, how sure may it be, and what does it cost?"""
+
+from mamlkit.evaluation.calibration import calibration, recalibrate
+from mamlkit.evaluation.costs import cost_table
+from mamlkit.evaluation.curves import (
+    Curve,
+    Paired,
+    compare,
+    error_against_shots,
+    evaluate,
+    shuffled_support,
+    tune,
+    zero_step_gap,
+)
+
+__all__ = [
+    "Curve",
+    "Paired",
+    "calibration",
+    "compare",
+    "cost_table",
+    "error_against_shots",
+    "evaluate",
+    "recalibrate",
+    "shuffled_support",
+    "tune",
+    "zero_step_gap",
+]

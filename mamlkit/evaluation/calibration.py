@@ -1,0 +1,166 @@
+"""Is a learner as sure as it should be? Coverage of its intervals, and their correction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mamlkit.checks import number
+from mamlkit.errors import MamlkitError
+from mamlkit.evaluation.curves import adapt_one, half_width, new_tasks
+from mamlkit.learners.beliefs import Belief, Gaussian
+from mamlkit.losses import Predict
+from mamlkit.tasks.base import (
+    Data,
+    Family,
+    TaskBatch,
+    convert,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def calibration(
+    learners: Mapping[str, Any],
+    family: Family,
+    shots: int = 10,
+    levels: Sequence[float] = (0.5, 0.9),
+    *,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 1,
+) -> pd.DataFrame:
+    """How often does the truth lie in the intervals of learners, on the same new tasks?
+
+    Points of one task are wrong together, so each task counts as one: figures are means over tasks
+    of the task's own mean, and the 95 % half widths are over tasks.
+
+    Args:
+        learners: by name; each with ``adapt(x, y) -> predict`` and ``predict.distribution(x)``.
+        family, shots, n_tasks, queries, seed: as for :func:`mamlkit.evaluate`.
+        levels: of the central intervals of the Gaussian; 0.9 means from 5 % to 95 %.
+
+    Returns:
+        one row a learner. For each level such as 0.9: ``coverage_90``, its half width ``ci95_90``,
+        and ``width_90``, the width of the interval in units of y. Then ``nll``, the negative log
+        likelihood a point, ``rmse``, and their half widths ``nll_ci95``, ``rmse_ci95``.
+    """
+    import pandas as pd
+
+    if not isinstance(learners, Mapping) or not learners:
+        raise MamlkitError("calibration() needs a dict of learners, such as {'head': learner}.")
+    levels = [levels] if isinstance(levels, int | float) else list(levels)
+    if not levels or not all(0 < number("level", level) < 1 for level in levels):
+        raise MamlkitError(f"levels must lie between 0 and 1, such as (0.5, 0.9), not {levels!r}.")
+    batch = new_tasks(family, shots, n_tasks, queries, seed)
+    rows = {}
+    for name, learner in learners.items():
+        mean, variance = beliefs(learner, batch)  # [n_tasks, m, d_out]
+        error, std = batch.query.y - mean, variance.sqrt()
+        row = {}
+        for level in levels:
+            reach = NormalDist().inv_cdf((1 + level) / 2) * std
+            inside = (error.abs() <= reach).double().mean((1, 2))  # [n_tasks]
+            percent = f"{100 * level:g}"
+            row[f"coverage_{percent}"] = float(inside.mean())
+            row[f"ci95_{percent}"] = float(half_width(inside))
+            row[f"width_{percent}"] = float(2 * reach.mean())
+        nll = ((2 * math.pi * variance).log() + error**2 / variance).mean((1, 2)) / 2
+        rmse = (error**2).mean((1, 2)).sqrt()
+        for key, each in {"nll": nll, "rmse": rmse}.items():
+            row |= {key: float(each.mean()), f"{key}_ci95": float(half_width(each))}
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+class Recalibrated:
+    """A learner whose variances are multiplied by one number: ``scale * (variance + floor^2)``.
+
+    Args:
+        learner: anything whose ``adapt`` gives a prediction with ``.distribution``.
+        scale: the factor, > 0.
+        floor: standard deviation added before, in units of ``y``.
+    """
+
+    def __init__(self, learner: Any, scale: float, floor: float = 0.0) -> None:
+        self.learner, self.told = learner, getattr(learner, "told", ())
+        self.scale, self.floor = number("scale", scale, positive=True), number("floor", floor)
+
+    def adapt(self, x: Any, y: Tensor | None = None, **told: Any) -> Belief:
+        """Adapt the learner; the mean is as before."""
+        predict = self.learner.adapt(x, y, **told)
+        # A factor on all variances leaves the best place to measure where it was.
+        gain = getattr(predict, "gain", None)
+        return Belief(lambda x_new: self.corrected(predict.distribution(x_new)), gain)
+
+    def corrected(self, given: Gaussian) -> Gaussian:
+        """The same mean, with the corrected variance."""
+        return Gaussian(given.mean, self.scale * (given.variance + self.floor**2))
+
+
+def recalibrate(
+    learner: Any,
+    validation: Family,
+    shots: int = 10,
+    *,
+    floor: float = 0.0,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 2,
+) -> Recalibrated:
+    """Choose one factor for all variances on *validation* tasks, by maximum likelihood: the mean
+    squared error in units of the standard deviation, ``mean((y - m)^2 / (v + floor^2))``.
+
+    Above 1, the learner was too sure of itself. A ``floor`` (in units of y) helps where members of
+    an ensemble agree by chance: a few tiny variances would otherwise set the factor. The other
+    arguments are those of :func:`mamlkit.evaluate`.
+    """
+    batch = new_tasks(validation, shots, n_tasks, queries, seed)
+    mean, variance = beliefs(learner, batch)
+    scale = ((batch.query.y - mean) ** 2 / (variance + number("floor", floor) ** 2)).mean()
+    return Recalibrated(learner, float(scale), floor)
+
+
+@torch.no_grad()
+def beliefs(learner: Any, batch: TaskBatch) -> Gaussian:
+    """Adapt to each task and predict its query: ``[n_tasks, m, d_out]`` each, float64.
+
+    Raises:
+        MamlkitError: if the predictions have no ``.distribution``, or a variance that is none.
+    """
+    if isinstance(learner, Recalibrated):
+        return learner.corrected(beliefs(learner.learner, batch))
+    if isinstance(learner, type) or not hasattr(learner, "adapt"):
+        raise MamlkitError(f"calibration needs an object with adapt(x, y), but got {learner!r}.")
+
+    def ask(predict: Predict, query: Data) -> Tensor:
+        if not hasattr(predict, "distribution"):
+            raise MamlkitError(
+                f"{type(learner).__name__} predicts numbers without a variance; calibration needs "
+                "a prediction with .distribution(x), such as mk.BayesianHead or mk.Ensemble gives."
+            )
+        return torch.stack(tuple(predict.distribution(query.x)))  # [2, m, d_out]
+
+    if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):  # all tasks at once
+        like = next(learner.parameters())
+        moved = convert(batch, like.dtype, like.device)
+        found: Tensor = cast(Any, learner).episodes(moved, None, ask).query[:, -1]
+    else:
+        each = [
+            ask(adapt_one(learner, batch, i), Data(x, y))
+            for i, (x, y) in enumerate(zip(*batch.query, strict=True))
+        ]
+        found = torch.stack(each)
+    found = found.double().cpu()
+    if not (torch.isfinite(found).all() and (found[:, 1] > 0).all()):
+        raise MamlkitError(
+            f"{type(learner).__name__} gives a prediction that is not finite, or a variance that "
+            "is not above zero."
+        )
+    return Gaussian(*found.unbind(1))

@@ -1,0 +1,343 @@
+"""How good is a learner on new tasks? Curves, side-by-side comparison, diagnostics, tuning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from mamlkit.checks import count, fresh_generator, number
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import Episodes, Weights
+from mamlkit.learners.maml import MAML
+from mamlkit.losses import Loss, Predict, mse
+from mamlkit.tasks.base import (
+    QUERIES,
+    Data,
+    Family,
+    Physics,
+    TaskBatch,
+    check_family,
+    convert,
+)
+from mamlkit.training.loop import draw_tasks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Losses of many new tasks before and after each inner step.
+
+    Attributes:
+        losses: query loss of each task, ``[n_tasks, steps + 1]``, float64.
+        support_losses: support loss of each task, ``[n_tasks, steps + 1]``.
+        physics: true parameters of each task.
+    """
+
+    losses: Tensor
+    support_losses: Tensor
+    physics: Physics
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean over tasks, ``[steps + 1]``."""
+        return self.losses.mean(0)
+
+    @property
+    def ci95(self) -> Tensor:
+        """Half width of the 95 % interval of the mean (normal approximation), ``[steps + 1]``."""
+        return half_width(self.losses)
+
+    @property
+    def median(self) -> Tensor:
+        """Median over tasks, ``[steps + 1]``."""
+        return self.losses.quantile(0.5, dim=0)
+
+    @property
+    def quartiles(self) -> Tensor:
+        """Lower and upper quartile over tasks, ``[2, steps + 1]``."""
+        return self.losses.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64), dim=0)
+
+
+class Paired(NamedTuple):
+    """Two errors on the same tasks: means, and their mean difference with its 95 % half width."""
+
+    reference: float
+    other: float
+    difference: float
+    ci95: float
+
+
+def evaluate(
+    learner: Any,
+    family: Family,
+    shots: int = 10,
+    *,
+    steps: int | None = None,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 1,
+    loss: Loss | None = None,
+) -> Curve:
+    """Adapt ``learner`` to new tasks and measure the query loss after each inner step.
+
+    Args:
+        learner: anything with ``adapt(x, y) -> predict``.
+        family: where the new tasks come from.
+        shots: support points of a task.
+        steps: inner steps, also beyond the training count; None takes the learner's own. A
+            learner without inner steps has one column, its result.
+        n_tasks: number of tasks; None takes each member of a finite family once, else 600.
+        queries: query points of a task; None takes all the rest where there are only so many,
+            else 100.
+        seed: fixes the tasks; take another than for training and for tuning.
+        loss: judges the query; None takes the learner's own loss, or :func:`mamlkit.losses.mse`.
+
+    Raises:
+        MamlkitError: if ``learner`` is no learner, or ``steps`` are asked of one that has none.
+    """
+    batch = new_tasks(family, shots, n_tasks, queries, seed)
+    return _curve(learner, batch, steps, loss)
+
+
+def compare(
+    learners: Mapping[str, Any],
+    family: Family,
+    shots: int = 10,
+    *,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 1,
+    loss: Loss = mse,
+) -> pd.DataFrame:
+    """Put learners side by side on the same new tasks; arguments as for :func:`evaluate`.
+
+    Returns one row a learner, with the columns ``mean``, ``ci95`` (half width), ``median``,
+    ``q25``, ``q75`` of the query loss over tasks, and ``ms_per_task``, the wall-clock time of
+    adaptation and prediction together.
+    """
+    import pandas as pd
+
+    if not isinstance(learners, Mapping) or not learners:
+        raise MamlkitError("compare() needs a dict of learners, such as {'MAML': learner}.")
+    batch = new_tasks(family, shots, n_tasks, queries, seed)
+    rows = {}
+    for name, learner in learners.items():
+        start = time.perf_counter()
+        losses = _curve(learner, batch, None, loss).losses[:, -1]
+        elapsed = time.perf_counter() - start
+        rows[name] = {**summary(losses), "ms_per_task": 1e3 * elapsed / len(losses)}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def error_against_shots(
+    learners: Mapping[str, Any],
+    family: Callable[[int], Family] | Family,
+    shots: Sequence[int] = (1, 2, 5, 10),
+    **settings: Any,
+) -> pd.DataFrame:
+    """:func:`compare` for several numbers of shots, with an index ``(learner, shots)``."""
+    import pandas as pd
+
+    if not shots:
+        raise MamlkitError("error_against_shots() needs at least one number of shots.")
+    tables = {
+        k: compare(learners, family(k) if callable(family) else family, k, **settings)
+        for k in shots
+    }
+    table = pd.concat(tables, names=["shots", "learner"]).swaplevel()
+    return table.reindex(list(learners), level="learner").sort_index(
+        level="shots", sort_remaining=False
+    )
+
+
+def shuffled_support(
+    learner: Any, family: Family, shots: int = 10, *, loss: Loss | None = None, **settings: Any
+) -> Paired:
+    """Does the learner use the support? ``reference``: its error with the task's own support;
+    ``other``: with the support of another task. If the error does not rise, the support is ignored.
+    ``settings`` are ``n_tasks``, ``queries`` and ``seed`` of :func:`evaluate`.
+    """
+    batch = new_tasks(family, shots, **settings)
+    if len(batch.support[0]) < 2:
+        raise MamlkitError("shuffling supports needs at least two tasks; raise n_tasks.")
+    # By half the tasks: neighbours in a finite family may be look-alikes.
+    rolled = type(batch.support)(*(leaf.roll(len(leaf) // 2, dims=0) for leaf in batch.support))
+    own = _curve(learner, batch, None, loss).losses[:, -1]
+    return _paired(own, _curve(learner, batch._replace(support=rolled), None, loss).losses[:, -1])
+
+
+def zero_step_gap(learner: Any, family: Family, shots: int = 10, **settings: Any) -> Paired:
+    """How much does adaptation bring? ``reference``: the error after the inner steps; ``other``:
+    before the first. A gap near zero means that tasks were memorised, or are all alike.
+    ``settings`` are those of :func:`evaluate`.
+    """
+    losses = evaluate(learner, family, shots, **settings).losses
+    if losses.shape[1] < 2:
+        raise MamlkitError(f"{type(learner).__name__} has no inner steps, so there is no gap.")
+    return _paired(losses[:, -1], losses[:, 0])
+
+
+def tune(
+    learner: MAML,
+    validation: Family,
+    shots: int = 10,
+    *,
+    inner_lr: Sequence[float] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+    max_steps: int = 10,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 2,
+    loss: Loss | None = None,
+) -> Curve:
+    """Choose the step size and the number of inner steps on *validation* tasks, and set them.
+
+    Fair to yardsticks: pooled training gets the fine-tuning that suits it best. Returns the curve
+    of the winner, up to ``max_steps``. For a learned step size only the number of steps is chosen.
+    Meta-train before you tune: the training objective keeps its own number of steps.
+    """
+    if not isinstance(learner, MAML):
+        raise MamlkitError(
+            f"tune() sets inner_lr and inner_steps of a mk.MAML learner, but "
+            f"{type(learner).__name__} was given."
+        )
+    if not inner_lr:
+        raise MamlkitError("tune() was given no inner_lr to choose from.")
+    for rate in inner_lr:
+        number("inner_lr", rate)
+    count("max_steps", max_steps, least=0)
+    batch = new_tasks(validation, shots, n_tasks, queries, seed)
+    found = []  # (mean loss, step size, steps, curve)
+    for rate in inner_lr if learner.learn_lr is None else (learner.inner_lr,):
+        learner.inner_lr = rate
+        curve = _curve(learner, batch, max_steps, loss)
+        # A step size may well diverge.
+        mean = curve.mean.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        step = int(mean.argmin())
+        found.append((float(mean[step]), rate, step, curve))
+    _, learner.inner_lr, learner.inner_steps, curve = min(found, key=lambda each: each[0])
+    return curve
+
+
+def half_width(losses: Tensor) -> Tensor:
+    """Half width of the 95 % interval of the mean over the first axis."""
+    if len(losses) < 2:
+        return torch.full_like(losses[0], torch.nan)
+    return 1.96 * losses.std(0) / len(losses) ** 0.5
+
+
+def summary(losses: Tensor) -> dict[str, float]:
+    """Mean, its 95 % half width, median and quartiles of ``losses [n_tasks]``."""
+    q25, median, q75 = losses.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=losses.dtype)).tolist()
+    mean, ci95 = float(losses.mean()), float(half_width(losses))
+    return {"mean": mean, "ci95": ci95, "median": median, "q25": q25, "q75": q75}
+
+
+def new_tasks(
+    family: Family,
+    shots: int,
+    n_tasks: int | None = None,
+    queries: int | None = None,
+    seed: int = 1,
+) -> TaskBatch:
+    """The tasks that :func:`evaluate` and its kin judge on: float64, fixed by ``seed``."""
+    check_family(family)
+    if n_tasks is None and family.members is not None:
+        return draw_tasks(family, shots, queries, None, seed, dtype=torch.float64)
+    n_tasks = 600 if n_tasks is None else count("n_tasks", n_tasks)
+    if family.n_members is not None and n_tasks > family.n_members and not family.repeats:
+        raise MamlkitError(
+            f"n_tasks={n_tasks}, but this family has only {family.n_members} members, and the "
+            "same one twice is no new task; leave out n_tasks to take each once."
+        )
+    if queries is None:
+        queries = family.rest(count("shots", shots)) or QUERIES
+    generator = fresh_generator(count("seed", seed, least=0))
+    return family.sample(n_tasks, shots, queries, generator=generator, dtype=torch.float64)
+
+
+def _curve(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
+    if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
+        episodes: Episodes = cast(Any, learner).episodes(_for(learner, batch), steps, loss)
+        support, query = (t.double().cpu() for t in episodes)
+        return Curve(query, support, batch.physics)
+    if isinstance(learner, type) or not hasattr(learner, "adapt"):
+        given = f"the class {learner.__name__}" if isinstance(learner, type) else repr(learner)
+        raise MamlkitError(
+            f"a learner is an object with adapt(x, y) -> predict, such as mk.MAML(model) or "
+            f"mk.yardsticks.Zero(), but {given} was given."
+        )
+    if steps is not None:
+        raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
+    inner = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
+    judge = _judge_together if hasattr(learner, "adapt_tasks") else _judge_in_turn
+    losses = judge(learner, _for(inner, batch), loss or mse).detach().double().cpu()[:, None]
+    return Curve(losses, torch.full_like(losses, torch.nan), batch.physics)
+
+
+def _for(model: Any, batch: TaskBatch) -> TaskBatch:
+    """The batch in the type and on the device of a model, if that has any."""
+    like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return batch if like is None else convert(batch, like.dtype, like.device)
+
+
+def _judge_together(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
+    """Query losses ``[n_tasks]`` of a learner that adapts to all tasks at once."""
+
+    def judged(w: Weights, query: Any) -> Tensor:
+        return loss(lambda x: functional_call(learner.model, w, (x,)), query)
+
+    return vmap(judged)(learner.adapt_tasks(batch.support), batch.query)
+
+
+def _judge_in_turn(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
+    """Query losses ``[n_tasks]`` of a learner that adapts to one task after another."""
+    losses = []
+    for i in range(len(batch.support[0])):
+        predict = _tensors_only(adapt_one(learner, batch, i), learner)
+        losses.append(loss(predict, type(batch.query)(*(leaf[i] for leaf in batch.query))))
+    return torch.stack(losses)
+
+
+def _tensors_only(predict: Predict, learner: Any) -> Predict:
+    """Say plainly when a learner's prediction is no tensor."""
+
+    def checked(x: Tensor) -> Tensor:
+        y = predict(x)
+        if not isinstance(y, Tensor):
+            raise MamlkitError(
+                f"the prediction of {type(learner).__name__} is of type {type(y).__name__}; "
+                "predict(x_new) must return a torch.Tensor [m, d_out]."
+            )
+        return y
+
+    return checked
+
+
+def adapt_one(learner: Any, batch: TaskBatch, i: int) -> Predict:
+    """Adapt to task ``i``. An oracle names in ``told`` the true parameters that it is given."""
+    support = type(batch.support)(*(leaf[i] for leaf in batch.support))
+    if told := getattr(learner, "told", ()):
+        missing = [name for name in told if name not in batch.physics]
+        if missing:
+            raise MamlkitError(
+                f"{type(learner).__name__} is told {missing}, but this family's physics has only "
+                f"{sorted(batch.physics)}."
+            )
+        physics = {name: batch.physics[name][i] for name in told}
+        return learner.adapt(*support, physics=physics)
+    return learner.adapt(*support) if isinstance(support, Data) else learner.adapt(support)
+
+
+def _paired(reference: Tensor, other: Tensor) -> Paired:
+    gap = other - reference
+    return Paired(
+        float(reference.mean()), float(other.mean()), float(gap.mean()), float(half_width(gap))
+    )

@@ -1,0 +1,62 @@
+"""Systems that move: a Runge-Kutta step that works under ``vmap``, ``grad`` and capture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from mamlkit.checks import count
+from mamlkit.errors import MamlkitError
+
+# The right side of dy/dt = f(t, y): t is a scalar, or shaped to broadcast with y ``[.., d]``.
+Field = Callable[[Tensor, Tensor], Tensor]
+
+
+def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
+    """Solve dy/dt = f(t, y) by the classical Runge-Kutta method of order four.
+
+    A fixed number of steps, each a few plain operations on tensors: so it can be differentiated
+    any number of times, run under ``vmap``, and be captured. (Adaptive solvers decide on the values
+    of tensors, which none of these allows.) The error falls with the fourth power of the step
+    (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, section II.1).
+
+    Args:
+        f: ``(t [], y [.., d]) -> dy/dt [.., d]``.
+        y0: the state at ``t[0]``, ``[.., d]``.
+        t: times, ``[T]``, T >= 2, rising or falling, not necessarily evenly spaced. Or
+            ``[T, .., 1]``, to give each state of ``y0`` times of its own.
+        substeps: equal steps between two times.
+
+    Returns:
+        the states at ``t``, ``[T, .., d]``; the first is ``y0``.
+
+    Example::
+
+        t = torch.linspace(0, 10, 101, dtype=torch.float64)
+        start = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        q, p = mk.ode.rk4(lambda t, y: torch.stack([y[1], -y[0]]), start, t).T
+    """
+    substeps = count("substeps", substeps)
+    if t.ndim == 0 or len(t) < 2:
+        raise MamlkitError(
+            f"t has shape {list(t.shape)}; a solution needs at least two times, [T]."
+        )
+    states, y = [y0], y0
+    for start, end in pairwise(t):
+        h = (end - start) / substeps
+        for k in range(substeps):
+            y = rk4_step(f, start + k * h, y, h)
+        states.append(y)
+    return torch.stack(states)
+
+
+def rk4_step(f: Field, t: Tensor, y: Tensor, h: Tensor) -> Tensor:
+    """One step of length ``h`` from the state ``y`` at ``t``."""
+    k1 = f(t, y)
+    k2 = f(t + h / 2, y + h / 2 * k1)
+    k3 = f(t + h / 2, y + h / 2 * k2)
+    k4 = f(t + h, y + h * k3)
+    return y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)

@@ -1,0 +1,118 @@
+"""Laws with unknown parameters, as models: what a learner adapts is then the physics itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from mamlkit.checks import interval
+from mamlkit.errors import MamlkitError
+
+#: ``(x [n, d_in], parameters by name) -> y [n, d_out]``; each parameter is a scalar tensor.
+Law = Callable[[Tensor, dict[str, Tensor]], Tensor]
+
+
+def bounded(u: Tensor, low: Any, high: Any) -> Tensor:
+    """The value between ``low`` and ``high`` that the unbounded number ``u`` stands for."""
+    return (low + high) / 2 + (high - low) / 2 * torch.sin(u)
+
+
+class Simulator(nn.Module):
+    """A simulator whose parameters are to be found, ``[n, d_in] -> [n, d_out]``.
+
+    Each physical parameter is an ``nn.Parameter`` of its own under its own name, so whatever a
+    learner can do with weights it can do with them. Inside it is a number u without unit or bound,
+    and the simulator sees ``value = middle + half width * sin(u)`` (the map of MINUIT: James and
+    Roos 1975, Comput. Phys. Commun. 10, 343). So no step can leave the bounds, and one step size
+    means the same for metres as for seconds.
+
+    Args:
+        law: ``(x, parameters) -> y``, of tensor operations (torch.exp, not math.exp; for an
+            equation of motion :func:`mamlkit.ode.rk4`).
+        bounds: name -> ``(low, high)`` in physical units, or ``(low, high, unit)``. Make them wide:
+            the limits of what makes sense, not of what you expect.
+        start: name -> value in physical units, strictly between the bounds; the middle by default.
+
+    Example::
+
+        def fall(t, p):
+            return p["height"] - p["g"] * t**2 / 2
+
+        model = mk.Simulator(fall, {"height": (0.0, 10.0, "m"), "g": (0.0, 30.0, "m/s^2")})
+        learner = mk.MetaSGD(model, inner_lr=0.1, inner_steps=20)
+    """
+
+    def __init__(
+        self,
+        law: Law,
+        bounds: Mapping[str, tuple[Any, ...]],
+        start: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        if not callable(law):
+            raise MamlkitError(
+                f"law must be a function (x, parameters) -> y, but {type(law).__name__} was given."
+            )
+        if not isinstance(bounds, Mapping) or not bounds:
+            raise MamlkitError(
+                "bounds must be a dict such as {'g': (0.0, 30.0, 'm/s^2')}, with a parameter at "
+                f"least, but {bounds!r} was given."
+            )
+        self.law = law
+        self.bounds = {name: interval(f"bounds of {name!r}", b[:2]) for name, b in bounds.items()}
+        self.units = {name: str(b[2]) if len(b) > 2 else "" for name, b in bounds.items()}
+        start = {} if start is None else dict(start)
+        self._known(start)
+        for name, (low, high) in self.bounds.items():
+            value = float(start.get(name, (low + high) / 2))
+            if not low < value < high:  # on a bound the sine is flat: no step would leave it
+                raise MamlkitError(
+                    f"start of {name!r} is {value}, but it must lie strictly between its bounds "
+                    f"{low} and {high}."
+                )
+            u = torch.tensor(math.asin(2 * (value - low) / (high - low) - 1))
+            try:
+                self.register_parameter(name, nn.Parameter(u))
+            except KeyError as error:
+                raise MamlkitError(
+                    f"a parameter cannot be called {name!r}, since torch modules use that name or "
+                    "it has a dot; choose another."
+                ) from error
+
+    def values(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The parameters in physical units; of ``weights`` if given, such as those of
+        ``predict.weights`` or of an inner path, of any shape, else its own.
+        """
+        found = {}
+        for name, (low, high) in self.bounds.items():
+            u = getattr(self, name) if weights is None else weights[name]
+            found[name] = bounded(u, low, high)
+        return found
+
+    def at(self, start: Mapping[str, float]) -> Self:
+        """The same simulator, started elsewhere: name -> value in physical units."""
+        units = {name: (*self.bounds[name], self.units[name]) for name in self.bounds}
+        here = {name: float(value.detach()) for name, value in self.values().items()}
+        self._known(start)
+        like = next(self.parameters())
+        return type(self)(self.law, units, {**here, **start}).to(like)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Simulate: ``[n, d_in] -> [n, d_out]``."""
+        return self.law(x, self.values())
+
+    def extra_repr(self) -> str:
+        """The law, the bounds and the units."""
+        spans = [f"{n}=({a:g}, {b:g}) {self.units[n]}".strip() for n, (a, b) in self.bounds.items()]
+        return ", ".join([getattr(self.law, "__name__", type(self.law).__name__), *spans])
+
+    def _known(self, start: Mapping[str, float]) -> None:
+        unknown = sorted(set(start) - set(self.bounds))
+        if unknown:
+            raise MamlkitError(
+                f"start names {unknown}, but the simulator has the parameters {list(self.bounds)}."
+            )

@@ -1,0 +1,446 @@
+"""Pictures of a training run, an adaptation, a comparison. One style for all.
+
+Each function takes an optional ``ax`` to draw on and returns the Axes. The colours are those of
+Okabe and Ito, which colour-blind readers tell apart; every colour has a line style of its own, so
+that a print in grey can be read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from mamlkit.checks import count, fresh_generator
+from mamlkit.errors import MamlkitError
+from mamlkit.evaluation.curves import Curve, adapt_one
+from mamlkit.losses import Predict
+from mamlkit.tasks.base import Family, TaskBatch, check_family
+from mamlkit.training.loop import History
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Blue, vermilion, green, purple, orange, sky blue, grey: Okabe and Ito 2008, without the yellow
+#: that is lost on white and the black that is kept for the truth and for measurements.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+LINES: tuple[Any, ...] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
+    (0, (3, 3)),
+)
+TRUTH, MEASURED = "#000000", "#000000"
+
+STYLE: Any = {
+    "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES),
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelsize": 11,
+    "axes.titlesize": 12,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.figsize": (6.4, 4.0),
+    "font.size": 11,
+    "grid.alpha": 0.3,
+    "image.cmap": "cividis",
+    "legend.fontsize": 10,
+    "legend.frameon": True,
+    "legend.framealpha": 0.9,
+    "lines.linewidth": 1.8,
+    "savefig.dpi": 150,
+    "savefig.format": "png",
+}
+
+
+class Panel(NamedTuple):
+    """One small picture of :func:`curve_page`; points as tensors or arrays of any shape.
+
+    ``x``, ``y_true``, ``y_predicted``: the curves; ``x_support``, ``y_support``: what was measured.
+    """
+
+    title: str
+    x: Any
+    y_true: Any
+    y_predicted: Any
+    x_support: Any
+    y_support: Any
+    highlight: bool = False
+
+
+def use_style() -> None:
+    """Make the style of this package the default of matplotlib, for your own pictures too."""
+    mpl.rcParams.update(STYLE)
+
+
+def training_curve(history: History, ax: Axes | None = None) -> Axes:
+    """Draw the outer loss against the outer iteration: each meta-batch in the background, a running
+    mean before it, and the validation loss where there is one.
+
+    Raises:
+        MamlkitError: if the history is empty.
+    """
+    loss = np.asarray(history.outer_loss)
+    if not len(loss):
+        raise MamlkitError("the history is empty: no iteration was done, so there is no curve.")
+    ax = _axes(ax)
+    iteration = np.arange(1, len(loss) + 1)
+    ax.plot(
+        iteration,
+        loss,
+        color=COLOURS[6],
+        alpha=0.4,
+        linewidth=0.8,
+        linestyle="-",
+        label="meta-batch",
+    )
+    window = max(1, len(loss) // 50)
+    if window > 1:
+        smooth = np.convolve(loss, np.full(window, 1 / window), mode="valid")
+        ax.plot(iteration[window - 1 :], smooth, **line(0), label=f"mean of {window} meta-batches")
+    if history.validation_loss:
+        at, value = history.validation_iteration, history.validation_loss
+        ax.plot(at, value, **line(1), marker="s", markersize=5, label="validation tasks")
+    ax.set(xlabel="outer iteration", ylabel="query loss after adaptation")
+    _maybe_log(ax.set_yscale, loss, history.validation_loss)
+    _legend(ax)
+    return ax
+
+
+def adaptation_fan(
+    learner: Any,
+    family: Family,
+    shots: int = 10,
+    steps: Sequence[int] = (0, 1, 5),
+    seed: int = 0,
+    task: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one task: the true curve, the support points, and the prediction after some inner steps.
+
+    Args:
+        learner: anything with ``adapt(x, y) -> predict``; without inner steps it gives one line.
+        family: a one-dimensional family.
+        shots: support points.
+        steps: the numbers of inner steps to draw.
+        seed: fixes the tasks that are drawn and their noise.
+        task: which of the drawn tasks; of a finite family, which member.
+        ax: where to draw.
+
+    Raises:
+        MamlkitError: if the family has more than one input or output, or fewer tasks than asked.
+    """
+    check_one_dimensional(family)
+    batch = tasks_to_draw(family, shots, seed, task)
+    physics = {name: value[task] for name, value in batch.physics.items()}
+    x, y = family.true_curve(physics)
+    ax = _axes(ax)
+    ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-", label="truth")
+    curves = predictions(learner, batch, task, steps)
+    for i, (label, predict) in enumerate(curves.items()):
+        ax.plot(x[:, 0], predict(x)[:, 0].detach().cpu(), **line(i), label=label)
+    support_x, support_y = batch.support.x[task, :, 0], batch.support.y[task, :, 0]
+    ax.plot(support_x, support_y, **points(), label="support")
+    ax.set(xlabel=family.x_label, ylabel=family.y_label, title=family.name_of(physics))
+    _legend(ax)
+    return ax
+
+
+def adaptation_curves(curves: Mapping[str, Curve], ax: Axes | None = None) -> Axes:
+    """Draw the mean query loss against inner steps, with its 95 % interval as a band.
+
+    Args:
+        curves: results of :func:`mamlkit.evaluate` by name. A learner without inner steps, whose
+            curve holds one number, becomes a level line.
+        ax: where to draw.
+    """
+    if not isinstance(curves, Mapping) or not curves:
+        raise MamlkitError("adaptation_curves() needs a dict such as {'MAML': mk.evaluate(...)}.")
+    last = max(len(curve.mean) for curve in curves.values()) - 1
+    ax = _axes(ax)
+    for i, (name, curve) in enumerate(curves.items()):
+        mean, half = curve.mean.numpy(), curve.ci95.nan_to_num(nan=0.0).numpy()
+        at = np.arange(len(mean))
+        if len(mean) == 1:
+            mean, half, at = mean.repeat(2), half.repeat(2), np.array([0, max(last, 1)])
+        ax.plot(at, mean, **line(i), label=name)
+        lower = np.where(mean > half, mean - half, mean)  # a band must not leave a log axis
+        ax.fill_between(
+            at, lower, mean + half, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0
+        )
+    ax.set(xlabel="inner steps", ylabel="query loss, mean over tasks")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _maybe_log(ax.set_yscale, *(curve.mean.numpy() for curve in curves.values()))
+    _legend(ax)
+    return ax
+
+
+def error_against_shots(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the mean query loss against the number of support points, with 95 % intervals.
+
+    Args:
+        table: what :func:`mamlkit.error_against_shots` returned, index ``(learner, shots)``.
+        ax: where to draw.
+    """
+    if list(table.index.names) != ["learner", "shots"]:
+        raise MamlkitError(
+            "the table must come from mk.error_against_shots(), with the index (learner, shots); "
+            f"this one has {list(table.index.names)}."
+        )
+    ax = _axes(ax)
+    shots = np.unique(table.index.get_level_values("shots"))
+    for i, name in enumerate(table.index.get_level_values("learner").unique()):
+        rows = table.xs(name, level="learner").sort_index()
+        half = rows["ci95"].fillna(0.0)
+        lower = half.where(half < rows["mean"], 0.0)  # the interval must not leave a log axis
+        style = {**line(i), "marker": "o", "markersize": 5, "capsize": 3}
+        ax.errorbar(
+            rows.index, rows["mean"], yerr=np.stack([lower, half]), **style, label=str(name)
+        )
+    ax.set(xlabel="shots (support points of a task)", ylabel="query loss, mean over tasks")
+    if shots.max() > 8 * shots.min():
+        ax.set_xscale("log")
+    ax.set_xticks(shots, [str(k) for k in shots])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(axis="x", which="minor", length=0)
+    _maybe_log(ax.set_yscale, table["mean"])
+    _legend(ax)
+    return ax
+
+
+def comparison(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw a table of learners as bars: mean query loss with its 95 % interval, the median as a
+    diamond, and the mean in figures. The first row is on top.
+
+    Args:
+        table: what :func:`mamlkit.compare` returned.
+        ax: where to draw.
+    """
+    missing = [name for name in ("mean", "ci95", "median") if name not in table.columns]
+    if missing or not len(table):
+        raise MamlkitError(
+            f"the table must come from mk.compare(); this one has {len(table)} rows and lacks the "
+            f"columns {missing}."
+        )
+    ax = _axes(ax, height=1.2 + 0.38 * len(table))
+    mean, half = table["mean"].to_numpy(), table["ci95"].fillna(0.0).to_numpy()
+    lower = np.where(half < mean, half, 0.0)  # the interval must not leave a log axis
+    at = np.arange(len(table))
+    ax.barh(at, mean, color=COLOURS[0], alpha=0.75, height=0.65, label="mean, 95 % interval")
+    whiskers: Any = {"fmt": "none", "ecolor": "black", "elinewidth": 1.2, "capsize": 3}
+    ax.errorbar(mean, at, xerr=np.stack([lower, half]), **whiskers)
+    ax.plot(
+        table["median"],
+        at,
+        "D",
+        color="white",
+        markeredgecolor="black",
+        markersize=6,
+        label="median",
+    )
+    _maybe_log(ax.set_xscale, mean, table["median"])
+    for y, value, end in zip(at, mean, mean + half, strict=True):
+        ax.annotate(
+            f"{value:.3g}",
+            (end, y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    ax.margins(x=0.15)
+    if ax.get_xscale() == "linear":
+        ax.set_xlim(left=0)
+    ax.set_yticks(at, [str(name) for name in table.index])
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    ax.set(xlabel="query loss over tasks")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return ax
+
+
+def curve_page(
+    panels: Sequence[Panel],
+    x_label: str,
+    y_label: str,
+    columns: int = 6,
+) -> Figure:
+    """Draw many tasks on one page, a small picture each, on shared axes.
+
+    Args:
+        panels: what to draw; a highlighted panel has a thick frame and a bold title.
+        x_label, y_label: labels of the page, with units.
+        columns: pictures in a row.
+
+    Raises:
+        MamlkitError: if there is no panel.
+    """
+    if not panels:
+        raise MamlkitError("curve_page() was given no panels; give at least one.")
+    columns = min(count("columns", columns), len(panels))
+    rows = -(-len(panels) // columns)
+    size = (max(2.1 * columns, 4.2), 1.75 * rows + 0.9)
+    with mpl.rc_context(STYLE):
+        figure, grid = plt.subplots(
+            rows, columns, sharex=True, sharey=True, squeeze=False, figsize=size
+        )
+        for ax in grid.flat[len(panels) :]:
+            ax.set_visible(False)
+        for i, (ax, panel) in enumerate(zip(grid.flat, panels, strict=False)):
+            ax.plot(_flat(panel.x), _flat(panel.y_true), color=TRUTH, linewidth=1.2, linestyle="-")
+            ax.plot(_flat(panel.x), _flat(panel.y_predicted), **{**line(1), "linewidth": 2})
+            ax.plot(_flat(panel.x_support), _flat(panel.y_support), **points(5))
+            ax.tick_params(labelsize=9)
+            ax.set_title(
+                panel.title, fontsize=9, fontweight="bold" if panel.highlight else "normal"
+            )
+            if panel.highlight:
+                ax.spines[:].set(visible=True, linewidth=3, color=COLOURS[0])
+            if i + columns >= len(panels):  # nothing below: this one carries the numbers
+                ax.tick_params(labelbottom=True)
+        figure.supxlabel(x_label)
+        figure.supylabel(y_label)
+        figure.legend(
+            grid.flat[0].lines,
+            ["truth", "predicted", "measured"],
+            loc="outside upper center",
+            ncols=3,
+        )
+    return figure
+
+
+def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
+    """Draw fields u(x, t) side by side as maps, on one scale of colours.
+
+    Args:
+        fields: values by title, each ``[nt, nx]``.
+        x: places ``[nx]``, rising, not necessarily even.
+        t: times ``[nt]``, likewise.
+    """
+    if not isinstance(fields, Mapping) or not fields:
+        raise MamlkitError("fields() needs a dict such as {'exact': u}, with u [nt, nx].")
+    place, time = _flat(x), _flat(t)
+    values = {
+        title: np.asarray(u.detach() if hasattr(u, "detach") else u) for title, u in fields.items()
+    }
+    for title, u in values.items():
+        if u.shape != (len(time), len(place)):
+            raise MamlkitError(
+                f"field {title!r} is {list(u.shape)}, but there are {len(time)} times and "
+                f"{len(place)} places; give u [nt, nx]."
+            )
+    top = max(float(np.abs(u).max()) for u in values.values())
+    with mpl.rc_context(STYLE):
+        figure, grid = plt.subplots(
+            1, len(values), sharey=True, squeeze=False, figsize=(3.4 * len(values) + 0.8, 3.0)
+        )
+        for ax, (title, u) in zip(grid[0], values.items(), strict=True):
+            shown = ax.pcolormesh(place, time, u, vmin=-top, vmax=top, cmap="cividis")
+            ax.set(xlabel="x", title=title)
+            ax.grid(visible=False)
+        grid[0, 0].set_ylabel("t")
+        figure.colorbar(shown, ax=list(grid[0]), label="u")
+    return figure
+
+
+def check_one_dimensional(family: Family) -> None:
+    """Refuse a family that has no single curve to draw."""
+    check_family(family)
+    if (family.d_in, family.d_out) != (1, 1):
+        raise MamlkitError(
+            f"only a curve y(x) can be drawn, but {type(family).__name__} has d_in={family.d_in} "
+            f"and d_out={family.d_out}; use a family with one input and one output."
+        )
+
+
+def tasks_to_draw(family: Family, shots: int, seed: int, task: int) -> TaskBatch:
+    """A batch, in float64, that holds task number ``task``: of a finite family, every member."""
+    if isinstance(task, bool) or not isinstance(task, int) or task < 0:
+        raise MamlkitError(f"task must be a whole number >= 0, but {task!r} was given.")
+    generator = fresh_generator(seed)
+    if family.n_members is None:
+        return family.sample(task + 1, shots, generator=generator, dtype=torch.float64)
+    if task >= family.n_members:
+        raise MamlkitError(
+            f"task={task}, but this family has {family.n_members} members; count from 0."
+        )
+    return family.every(shots, generator=generator, dtype=torch.float64)
+
+
+def predictions(
+    learner: Any, batch: TaskBatch, task: int, steps: Sequence[int]
+) -> dict[str, Predict]:
+    """What ``learner`` predicts for one task of a batch after each number of inner steps, by label;
+    one entry for a learner without inner steps.
+    """
+    if not hasattr(learner, "inner_steps"):
+        return {f"{type(learner).__name__}": adapt_one(learner, batch, task)}
+    support = type(batch.support)(*(leaf[task] for leaf in batch.support))
+    return {steps_label(k): learner.adapt(*support, steps=k) for k in steps}
+
+
+def steps_label(steps: int) -> str:
+    """A number of inner steps in words."""
+    return "before any step" if steps == 0 else f"after {steps} step{'s' * (steps > 1)}"
+
+
+def _axes(ax: Axes | None, height: float | None = None) -> Axes:
+    if ax is not None:
+        return ax
+    with mpl.rc_context(STYLE):
+        width, usual = STYLE["figure.figsize"]
+        return plt.subplots(figsize=(width, height or usual))[1]
+
+
+def line(i: int) -> dict[str, Any]:
+    """The ``i``-th colour and line style."""
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "linestyle": LINES[i % len(LINES)],
+        "linewidth": 1.8,
+    }
+
+
+def points(size: float = 7) -> dict[str, Any]:
+    """The look of measured points."""
+    return {
+        "linestyle": "none",
+        "marker": "o",
+        "markersize": size,
+        "color": MEASURED,
+        "markeredgecolor": "white",
+        "zorder": 5,
+    }
+
+
+def _flat(values: Any) -> Any:
+    """A tensor or array of any shape as a flat array."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values).ravel()
+
+
+def _maybe_log(set_scale: Any, *values: Any) -> None:
+    """A logarithmic axis where positive values span more than a decade."""
+    together = np.concatenate([np.asarray(v, dtype=float).ravel() for v in values])
+    together = together[np.isfinite(together)]
+    if len(together) and together.min() > 0 and together.max() > 10 * together.min():
+        set_scale("log")
+
+
+def _legend(ax: Axes) -> None:
+    with mpl.rc_context(STYLE):
+        ax.legend(loc="best")

@@ -1,0 +1,375 @@
+"""Pictures with sliders: :func:`panel` for a drawing function of your own, and :func:`explorer` for
+any one-dimensional family and any set of learners.
+
+A drawing function makes the picture and the line of text for fixed values, and the widget calls it
+whenever a control is moved; :func:`draw` is that of the explorer. So what a static page shows and
+what is tested is what the widget shows.
+"""
+
+from __future__ import annotations
+
+import copy
+import html
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mamlkit.checks import count, fresh_generator
+from mamlkit.errors import MamlkitError
+from mamlkit.evaluation.curves import adapt_one
+from mamlkit.show.plots import (
+    STYLE,
+    TRUTH,
+    check_one_dimensional,
+    line,
+    points,
+    steps_label,
+    tasks_to_draw,
+)
+from mamlkit.tasks.base import Data, Family, TaskBatch
+
+Range = tuple[float, float, float]  # least, median, largest
+
+
+def panel(draw: Callable[..., tuple[Figure, str]], **controls: Any) -> Any:
+    """Controls above the picture and the line of text that ``draw`` makes of their values.
+
+    Sliders wait for the release, since one redraw takes longer than 50 ms. An error of the library
+    that ``draw`` raises is shown in place of the text.
+
+    Args:
+        draw: called with the value of each control by name, ``draw(length=2.0, ..)``; returns a
+            figure, which is closed once it is shown, and one line of text.
+        controls: widgets of ipywidgets by the names of the arguments of ``draw``.
+
+    Returns:
+        an ipywidgets ``VBox``, which a notebook shows.
+
+    Example::
+
+        import ipywidgets
+        import matplotlib.pyplot as plt
+
+
+        def draw(k):
+            fig, ax = plt.subplots()
+            ax.plot([0, 0.1], [0, 0.1 * k])
+            return fig, f"F = {k:g} N/m times x"
+
+
+        mk.widgets.panel(draw, k=ipywidgets.FloatSlider(30.0, min=10, max=50, description="k, N/m"))
+    """
+    picture, text, box = _boxed(controls)
+
+    def redraw(_: Any = None) -> None:
+        values = {name: control.value for name, control in controls.items()}
+        _show(picture, text, lambda: draw(**values))
+
+    for control in controls.values():
+        if hasattr(control, "continuous_update"):
+            control.continuous_update = False
+        control.observe(redraw, names="value")
+    redraw()
+    return box
+
+
+def explorer(
+    family: Family,
+    learners: Mapping[str, Any],
+    *,
+    shots: int = 10,
+    max_shots: int = 20,
+    max_steps: int = 20,
+    seed: int = 0,
+) -> Any:
+    """Sliders for the task, the measurement and the learner, with the picture and the errors.
+
+    There is a slider for each physical parameter (over the range that the family draws from), or a
+    menu of the members of a finite family; for the shots, unless the family fixes where it
+    measures; for the seed of the measurement, where that matters; and, where the learner chosen
+    has them, for the inner steps and the inner learning rate. The learners given are not changed.
+
+    Args:
+        family: a one-dimensional family.
+        learners: learners by name, such as ``{"MAML": learner, "ridge": mk.yardsticks.Ridge()}``.
+        shots: number of support points at first.
+        max_shots, max_steps: ends of the sliders.
+        seed: seed of the measurement at first.
+
+    Returns:
+        an ipywidgets ``VBox``, which a notebook shows.
+
+    Raises:
+        MamlkitError: if the family has no single curve to draw, or there is no learner.
+    """
+    check_one_dimensional(family)
+    first = _chosen(learners, None)
+    controls: dict[str, Any] = {}
+    if family.members is not None:
+        batch = tasks_to_draw(family, shots, seed, 0)
+        members = [
+            (family.name_of({k: v[i] for k, v in batch.physics.items()}), i)
+            for i in range(len(batch.support[0]))
+        ]
+        controls["task"] = ipywidgets.Dropdown(options=members, value=0, description="task")
+    else:
+        for name, (low, middle, high) in ranges(family).items():
+            if low < high:
+                controls[name] = _slider(
+                    "FloatSlider",
+                    name.replace("_", " "),
+                    min=low,
+                    max=high,
+                    step=(high - low) / 100,
+                    value=middle,
+                    readout_format=".3g",
+                )
+    physical = [name for name in controls if name != "task"]
+    if getattr(family, "at", None) is None:
+        most = max(count("max_shots", max_shots), count("shots", shots))
+        controls["shots"] = _slider("IntSlider", "shots", min=1, max=most, value=shots)
+    if "shots" in controls or family.noise:  # else every measurement of a task is the same
+        controls["seed"] = _slider("IntSlider", "measurement", min=0, max=max(20, seed), value=seed)
+    controls["name"] = ipywidgets.Dropdown(
+        options=list(learners), value=first, description="learner"
+    )
+    controls["others"] = ipywidgets.Checkbox(value=False, description="show the others too")
+    controls["steps"] = _slider("IntSlider", "inner steps", min=0, max=max_steps)
+    controls["inner_lr"] = _slider(
+        "FloatLogSlider", "inner lr (alpha)", min=-4, max=1, step=0.1, readout_format=".2g"
+    )
+    picture, text, box = _boxed(controls)
+    busy = False  # while the sliders of a learner are being set, its curve is not yet wanted
+
+    def redraw(_: Any = None) -> None:
+        if busy:
+            return
+        values = {name: control.value for name, control in controls.items()}
+        settings: dict[str, Any] = {
+            k: values[k] for k in ("task", "shots", "seed", "name", "others") if k in values
+        }
+        if family.members is None:
+            settings["physics"] = {name: values[name] for name in physical}
+        for name in ("steps", "inner_lr"):
+            if controls[name].layout.display != "none":
+                settings[name] = values[name]
+        values = {"shots": shots, "seed": seed, **settings}
+        _show(picture, text, lambda: draw(family, learners, **values))
+
+    def choose(_: Any = None) -> None:
+        nonlocal busy
+        learner = learners[controls["name"].value]
+        busy = True
+        for name, has in (("steps", _has_steps(learner)), ("inner_lr", _has_fixed_lr(learner))):
+            controls[name].layout.display = None if has else "none"
+        if _has_steps(learner):
+            controls["steps"].max = max(max_steps, learner.inner_steps)
+            controls["steps"].value = learner.inner_steps
+        if _has_fixed_lr(learner):
+            controls["inner_lr"].value = min(max(learner.inner_lr, 1e-4), 10.0)
+        busy = False
+        redraw()
+
+    choose()
+    for name, control in controls.items():
+        control.observe(choose if name == "name" else redraw, names="value")
+    return box
+
+
+def draw(
+    family: Family,
+    learners: Mapping[str, Any],
+    name: str | None = None,
+    *,
+    shots: int = 10,
+    steps: int | None = None,
+    inner_lr: float | None = None,
+    physics: Mapping[str, float] | None = None,
+    task: int = 0,
+    seed: int = 0,
+    others: bool = False,
+) -> tuple[Figure, str]:
+    """What the explorer shows: one task, and what a learner makes of its support points.
+
+    Args:
+        family: a one-dimensional family.
+        learners: learners by name.
+        name: the learner to draw, before and after adaptation; None takes the first.
+        shots: support points.
+        steps: inner steps of that learner; None takes its own number.
+        inner_lr: step size of that learner, if it has a fixed one; None takes its own. The learner
+            itself is left as it is.
+        physics: values of the physical parameters; those not named are at their medians.
+        task: which member of a finite family.
+        seed: fixes where the support points are and their noise.
+        others: draw the other learners too, each with its own settings.
+
+    Returns:
+        the figure, and one line that states the root-mean-square error of each curve drawn, over
+        the whole curve, in the unit of the family's ``y_label``.
+
+    Raises:
+        MamlkitError: if a name is not known, or a setting does not belong to the learner.
+    """
+    check_one_dimensional(family)
+    name = _chosen(learners, name)
+    learner = _set(learners[name], name, inner_lr)
+    if steps is not None and not _has_steps(learner):
+        raise MamlkitError(f"{name!r} has no inner steps; leave out steps.")
+    batch, index = _measure(family, shots, physics, task, seed)
+    truth = {key: value[index] for key, value in batch.physics.items()}
+    x, y = family.true_curve(truth)
+    support = Data(*(leaf[index] for leaf in batch.support))
+    curves: dict[str, Tensor] = {}
+    said = []
+    if _has_steps(learner):
+        last = learner.inner_steps if steps is None else steps
+        for k in dict.fromkeys((0, last)):
+            predicted = learner.adapt(*support, steps=k)(x).detach().cpu().double()
+            curves[f"{name}, {steps_label(k)}"] = predicted
+            said.append(f"{_error(predicted, y)} {steps_label(k)}")
+    else:
+        curves[name] = adapt_one(learner, batch, index)(x).detach().cpu().double()
+        said.append(_error(curves[name], y))
+    sentence = f"{name}: {', '.join(said)}"
+    if others:
+        for other in learners:
+            if other != name:
+                curves[other] = adapt_one(learners[other], batch, index)(x).detach().cpu().double()
+                sentence += f"; {other}: {_error(curves[other], y)}"
+    with mpl.rc_context(STYLE):
+        figure, ax = plt.subplots()
+        ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-", label="truth")
+        for i, (label, predicted) in enumerate(curves.items()):
+            ax.plot(x[:, 0], predicted[:, 0], **line(i), label=label)
+        ax.plot(support.x[:, 0], support.y[:, 0], **points(), label="support")
+        ax.set_ylim(_limits(torch.cat([y, support.y]), torch.cat(list(curves.values()))))
+        title = family.name_of(truth)
+        ax.set(xlabel=family.x_label, ylabel=family.y_label, title=title)
+        if len(curves) > 3:
+            figure.set_size_inches(9.0, 4.0)
+            ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        else:
+            ax.legend(loc="best")
+    readings = f"{len(support.x)} reading{'s' * (len(support.x) > 1)}"
+    return figure, f"{title}, {readings}. Root-mean-square error of {quantity(family)}: {sentence}."
+
+
+def ranges(family: Family, n_tasks: int = 1000, seed: int = 0) -> dict[str, Range]:
+    """Least, median and largest value of each physical parameter among ``n_tasks`` drawn tasks."""
+    physics = family._physics(n_tasks, fresh_generator(seed))
+    return {
+        name: (float(p.min()), float(p.median()), float(p.max())) for name, p in physics.items()
+    }
+
+
+def quantity(family: Family) -> str:
+    """What the family predicts and its unit, in words: ``force F [N]`` is "force F, in N"."""
+    label, bracket, unit = family.y_label.partition(" [")
+    return f"{label}, in {unit.rstrip(']')}" if bracket else label
+
+
+def _chosen(learners: Mapping[str, Any], name: str | None) -> str:
+    if not isinstance(learners, Mapping) or not learners:
+        raise MamlkitError("give a dict of learners by name, such as {'MAML': learner}.")
+    if name is None:
+        return next(iter(learners))
+    if name not in learners:
+        raise MamlkitError(f"there is no learner {name!r}; choose from {list(learners)}.")
+    return name
+
+
+def _measure(
+    family: Family, shots: int, physics: Mapping[str, float] | None, task: int, seed: int
+) -> tuple[TaskBatch, int]:
+    """A batch of float64 tasks and the place in it of the one to draw."""
+    if family.members is not None:
+        if physics is not None:
+            raise MamlkitError(
+                f"{type(family).__name__} is a finite family; choose a member with task=..., not "
+                "physics=..."
+            )
+        return tasks_to_draw(family, shots, seed, task), task
+    values = {name: middle for name, (_, middle, _) in ranges(family).items()}
+    if unknown := sorted(set(physics or {}) - set(values)):
+        raise MamlkitError(
+            f"{type(family).__name__} has no parameter {unknown}; it has {sorted(values)}."
+        )
+    values |= physics or {}
+    generator = fresh_generator(seed)
+    one = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
+    x = family.inputs(1, count("shots", shots), generator)
+    y = family._evaluate(x, one)
+    return TaskBatch(Data(x, family._noisy(y, generator)), Data(x, y), one), 0
+
+
+def _has_steps(learner: Any) -> bool:
+    return hasattr(learner, "inner_steps")
+
+
+def _has_fixed_lr(learner: Any) -> bool:
+    return hasattr(learner, "inner_lr") and getattr(learner, "learn_lr", None) is None
+
+
+def _set(learner: Any, name: str, inner_lr: float | None) -> Any:
+    """The learner with another step size: a shallow copy, which shares the weights."""
+    if inner_lr is None:
+        return learner
+    if not _has_fixed_lr(learner):
+        raise MamlkitError(f"{name!r} has no fixed inner learning rate; leave out inner_lr.")
+    learner = copy.copy(learner)
+    learner.inner_lr = inner_lr
+    return learner
+
+
+def _error(predicted: Tensor, truth: Tensor) -> str:
+    error = float((predicted - truth).square().mean().sqrt())
+    return f"{error:.3g}" if error < 1e6 else "not finite, the steps are too long"
+
+
+def _limits(known: Tensor, curves: Tensor) -> tuple[float, float]:
+    """Limits of y that show all there is; but a curve that runs away must not shrink the truth."""
+    low, high = float(known.min()), float(known.max())
+    span = (high - low) or 1.0
+    seen = curves[curves.isfinite()]
+    if len(seen):
+        low = min(low, max(float(seen.min()), low - 1.5 * span))
+        high = max(high, min(float(seen.max()), high + 1.5 * span))
+    return low - 0.08 * span, high + 0.08 * span
+
+
+def _slider(kind: str, description: str, **settings: Any) -> Any:
+    """A slider that waits for the release: one redraw takes longer than 50 ms."""
+    return getattr(ipywidgets, kind)(description=description, continuous_update=False, **settings)
+
+
+def _boxed(controls: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """A picture, a line of text, and the box that holds them under the controls."""
+    for control in controls.values():
+        control.style = {"description_width": "8.5em"}
+        control.layout.width = "26em"
+    layout = {"max_width": "100%", "align_self": "flex-start"}  # else the box stretches it
+    picture = ipywidgets.Image(format="png", layout=layout)
+    text = ipywidgets.HTML()
+    return picture, text, ipywidgets.VBox([ipywidgets.VBox([*controls.values()]), picture, text])
+
+
+def _show(picture: Any, text: Any, drawn: Callable[[], tuple[Figure, str]]) -> None:
+    """Put a new figure and its line of text, or the error, into their widgets."""
+    try:
+        figure, line_of_text = drawn()
+    except MamlkitError as error:
+        text.value = html.escape(str(error), quote=False)
+        return
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    plt.close(figure)
+    picture.value = stream.getvalue()
+    text.value = html.escape(line_of_text, quote=False)

@@ -1,0 +1,523 @@
+"""The outer loop: meta-training with validation, checkpoints and a history."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from mamlkit.checks import count, fresh_generator, number
+from mamlkit.errors import MamlkitError
+from mamlkit.tasks.base import Family, TaskBatch, check_family
+from mamlkit.training.checkpoints import (
+    atomically,
+    check_learner,
+    read_checkpoint,
+    write_atomically,
+)
+from mamlkit.training.gradients import Compile, meta_gradients
+from mamlkit.training.ranks import join
+
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass
+class History:
+    """The record of a meta-training run. Lists run over outer iterations, unless said otherwise.
+
+    Attributes:
+        outer_loss: mean query loss of the meta-batch.
+        support_loss: support loss before and after each inner step, mean over the meta-batch:
+            ``[iterations][inner_steps + 1]``.
+        learning_rate: outer learning rate.
+        seconds: wall-clock seconds since the start, resumed runs added up.
+        validation_iteration, validation_loss: when and what validation measured.
+        settings: the arguments of the run, as plain numbers and text.
+        interrupted: True if Ctrl-C ended the run early.
+    """
+
+    outer_loss: list[float] = field(default_factory=list)
+    support_loss: list[list[float]] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    validation_iteration: list[int] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, in one atomic step."""
+        with atomically(path) as file:
+            file.write(json.dumps(asdict(self)).encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise MamlkitError(f"no history can be read at {path}: {error.strerror}.") from error
+        except ValueError as error:
+            raise MamlkitError(f"{path} is not a history, which is JSON: {error}.") from error
+        empty = asdict(cls())
+        if (
+            not isinstance(content, dict)
+            or content.keys() != empty.keys()
+            or any(type(content[k]) is not type(empty[k]) for k in empty)
+        ):
+            raise MamlkitError(
+                f"{path} is JSON, but not a history written by History.save(); it must hold "
+                f"{', '.join(empty)}."
+            )
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a training run, checked where they are made.
+
+    Recipes and ``mamlkit train`` keep their protocols as plans; ``dataclasses.replace(plan,
+    seed=3)`` makes another one.
+
+    Args:
+        shots, queries, meta_batch: sizes of a meta-batch; ``queries=None`` leaves it to the family.
+        iterations: number of outer steps, counted from the very start of a resumed run.
+        outer_lr: beta, the outer learning rate.
+        seed: fixes every task that is drawn.
+        schedule: "constant", or "cosine", which lets the outer learning rate fall to 0 at the end.
+        grad_clip: largest norm of the meta-gradient.
+        validation_tasks: number of fixed tasks to validate on, if that family is endless.
+        validate_every: iterations between validations.
+        chunk_size: compute this many tasks at a time and add up, to save memory.
+        compile: True compiles the meta-gradient (seconds at the start, needs a C++ compiler);
+            "capture" records its operations once and replays them, without a compiler.
+        checkpoint_every: iterations between checkpoints.
+
+    Raises:
+        MamlkitError: for a setting that is out of its range.
+    """
+
+    shots: int = 10
+    queries: int | None = None
+    meta_batch: int = 25
+    iterations: int = 5000
+    outer_lr: float = 1e-3
+    seed: int = 0
+    schedule: Schedule = "constant"
+    grad_clip: float | None = None
+    validation_tasks: int = 100
+    validate_every: int = 500
+    chunk_size: int | None = None
+    compile: Compile = False
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.compile, bool) and self.compile != "capture":
+            raise MamlkitError(f"compile must be False, 'capture' or True, not {self.compile!r}.")
+        if self.schedule not in ("constant", "cosine"):
+            raise MamlkitError(f"schedule must be 'constant' or 'cosine', not {self.schedule!r}.")
+        for setting in fields(self):
+            name, value = setting.name, getattr(self, setting.name)
+            if name in ("compile", "schedule") or (value is None and setting.default is None):
+                continue
+            if name in ("outer_lr", "grad_clip"):
+                value = number(name, value, positive=True)
+            else:
+                value = count(name, value, least=0 if name == "seed" else 1)
+            # A plain Python number: a checkpoint holds nothing else.
+            object.__setattr__(self, name, value)
+
+    def rate(self, done: int) -> float:
+        """The outer learning rate of the iteration after ``done`` others."""
+        if self.schedule == "constant":
+            return self.outer_lr
+        return self.outer_lr * 0.5 * (1 + math.cos(math.pi * done / self.iterations))
+
+
+def meta_train(
+    learner: nn.Module,
+    family: Family,
+    shots: int | None = None,
+    *,
+    validation: Family | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    plan: Plan | None = None,
+    **settings: Any,
+) -> History:
+    """Meta-train ``learner`` on tasks of ``family`` with Adam, in place; return the history.
+
+    Each iteration draws ``meta_batch`` tasks of ``shots`` support and ``queries`` query points and
+    descends the mean of ``learner.query_losses``. Ctrl-C ends the run after the iteration under
+    way and returns what is done. A learner with a method ``at_iteration(done)`` is told before each
+    iteration how many are done.
+
+    In several processes (``torchrun``, or a default group of ``torch.distributed`` of your own) the
+    same call works on one run: see :mod:`mamlkit.training.ranks`. All must be given the same
+    arguments; learners start from the weights of rank 0 and end with the same weights; rank 0 shows
+    the bar and writes the checkpoint; Ctrl-C on one ends all, and so does an error.
+
+    Args:
+        learner: a meta-learner: a module with ``query_losses(batch) -> [n_tasks]``. If it can be
+            called on a batch, giving ``(losses, support losses [n_tasks, steps + 1])``, the history
+            holds the support losses too, and ``compile`` works.
+        family: training tasks.
+        shots: support points of a task; 10, if neither this nor a plan says.
+        validation: a family to validate on, with the same shots and queries: each member once if
+            it is finite, else ``validation_tasks`` fixed tasks. The best meta-parameters seen
+            (lowest validation loss) are loaded into the learner at the end.
+        checkpoint: a file to write every ``checkpoint_every`` iterations and at the end, in one
+            atomic step. If it exists, the run resumes from it, bit for bit.
+        progress: show a progress bar.
+        plan: the settings of the run; those of :class:`Plan` itself if None.
+        settings: any of the settings of :class:`Plan` by name, such as ``meta_batch=25,
+            iterations=5000, outer_lr=1e-3, seed=0``; they go before those of ``plan``.
+
+    Raises:
+        MamlkitError: for settings that do not fit, a checkpoint that cannot be used, or a loss
+            that is not finite; it names the iteration, and the last good checkpoint stands. In
+            several processes also when another fails.
+    """
+    known = [setting.name for setting in fields(Plan)]
+    if unknown := [name for name in settings if name not in known]:
+        raise MamlkitError(
+            f"meta_train has no setting {unknown[0]!r}; beside validation, checkpoint, progress "
+            f"and plan it takes {', '.join(known)}."
+        )
+    if shots is not None:
+        settings["shots"] = shots
+    run = _Run(learner, family, replace(plan or Plan(), **settings), validation, checkpoint)
+    with _deferred_interrupt() as run.interrupted, _progress_bar(run, progress) as bar:
+        while run.done < run.plan.iterations and not run.stopped:
+            run.step()
+            run.validate()
+            run.checkpoint()
+            _show(bar, run)
+    return run.finish()
+
+
+class _Run:
+    """A run under way: everything is checked where it is made, before any work.
+
+    Attributes:
+        optimiser, generator, history, done: with the learner, what a resumed run needs to go on bit
+            for bit.
+        best: the state with the lowest validation loss so far.
+        best_on_grid: the same without a validation that was made only because the run ended there.
+        stopped: Ctrl-C was pressed, here or in another process.
+    """
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        family: Family,
+        plan: Plan,
+        validation: Family | None,
+        path: str | Path | None,
+    ) -> None:
+        self.parameters = check_learner(learner)
+        if plan.compile and type(learner).forward is nn.Module.forward:
+            raise MamlkitError(
+                f"compile={plan.compile!r} needs a learner that can be called on a batch, but "
+                f"{type(learner).__name__} has only query_losses; use compile=False."
+            )
+        if not isinstance(family, Family):
+            raise MamlkitError(
+                f"family must be a Family, but {type(family).__name__} was given; "
+                "for example mk.tasks.Sinusoid()."
+            )
+        self.learner, self.family, self.plan, self.path = learner, family, plan, path
+        self.query_losses: Callable[[TaskBatch], Tensor] = cast(Any, learner).query_losses
+        like = next(iter(self.parameters.values()))
+        self.drawn: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+        self.ranks = join(like.device)
+        self.history = History(settings=self._settings(validation))
+        self._agree()
+        self.held_out = self.ranks.together(lambda: self._first_pass(validation))
+        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=plan.outer_lr, fused=True)
+        self.generator = fresh_generator(plan.seed)
+        self.best: dict[str, Tensor] = {}
+        self.best_on_grid: dict[str, Tensor] = {}
+        self.done, self.stopped = 0, False
+        self.interrupted: Callable[[], bool] = lambda: False
+        if not self._resume() and self.ranks.size > 1:
+            # Ranks may have drawn different starts; all take that of rank 0.
+            learner.load_state_dict(self.ranks.broadcast(_on_cpu(learner.state_dict())))
+        self.gradients = meta_gradients(learner, self.parameters, plan.chunk_size, plan.compile)
+        self.begun = time.perf_counter() - (self.history.seconds or [0.0])[-1]
+
+    def step(self) -> None:
+        """One outer iteration: draw tasks, average the meta-gradient over ranks, let Adam step."""
+        plan, parameters, history = self.plan, list(self.parameters.values()), self.history
+        loss, support_loss, self.stopped = self.ranks.average(
+            self._meta_gradient, parameters, self._n_mine() / plan.meta_batch, self.interrupted
+        )
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not (math.isfinite(loss) and math.isfinite(float(norm))):
+            what = "loss" if not math.isfinite(loss) else "meta-gradient"
+            raise MamlkitError(
+                f"the {what} is not finite at iteration {self.done + 1} (loss {loss}); lower "
+                f"outer_lr (now {plan.outer_lr}) or inner_lr, or set grad_clip. The learner holds "
+                "the weights before that iteration, and no checkpoint was overwritten."
+            )
+        if plan.grad_clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, plan.grad_clip, norm)
+        rate = plan.rate(self.done)
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.step()
+        self.done += 1
+        history.outer_loss.append(loss)
+        history.support_loss.append(support_loss)
+        history.learning_rate.append(rate)
+        history.seconds.append(time.perf_counter() - self.begun)
+
+    def validate(self) -> None:
+        """Where it is time: note the validation loss, and the state if it is the lowest."""
+        on_grid = self.done % self.plan.validate_every == 0
+        if self.held_out is None or not (on_grid or self.done == self.plan.iterations):
+            return
+        with torch.no_grad():
+            loss = self.ranks.mean(self.query_losses, self.held_out)
+        # A loss that is not a number never counts as the best.
+        if loss < min((v for v in self.history.validation_loss if v == v), default=math.inf):
+            self.best = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
+        if on_grid:
+            self.best_on_grid = self.best
+        self.history.validation_iteration.append(self.done)
+        self.history.validation_loss.append(loss)
+
+    def checkpoint(self) -> None:
+        """Where it is time: write the checkpoint. At the very end :meth:`finish` does."""
+        if self.done % self.plan.checkpoint_every == 0 and self.done < self.plan.iterations:
+            self._save()
+
+    def finish(self) -> History:
+        """Write the last checkpoint and give the learner the best weights seen."""
+        self.history.interrupted = self.done < self.plan.iterations
+        self._save()
+        if self.best:
+            self.learner.load_state_dict(self.best)
+        return self.history
+
+    def _settings(self, validation: Family | None) -> dict[str, Any]:
+        """What a run that goes on from a checkpoint must share with the one that wrote it."""
+        plan = self.plan
+        same = ["shots", "queries", "meta_batch", "outer_lr", "seed", "schedule", "grad_clip"]
+        same += ["validation_tasks", "validate_every"]
+        return {
+            "learner": _described(self.learner),
+            "family": _described(self.family),
+            **{name: getattr(plan, name) for name in same},
+            "validation": None if validation is None else _described(validation),
+            "dtype": str(self.drawn["dtype"]),
+            # A cosine schedule knows the end from the start; a constant one may go on for longer.
+            "iterations": plan.iterations if plan.schedule == "cosine" else None,
+        }
+
+    def _agree(self) -> None:
+        """Refuse ranks that were given different runs, or more ranks than tasks."""
+        plan, size = self.plan, self.ranks.size
+        shared = {
+            **self.history.settings,
+            "checkpoint": bool(self.path),
+            "checkpoint_every": plan.checkpoint_every,
+            "shapes": {name: list(p.shape) for name, p in self.parameters.items()},
+            "iterations": plan.iterations,
+        }
+        self.ranks.same(shared)
+        if plan.meta_batch < size:
+            raise MamlkitError(
+                f"meta_batch={plan.meta_batch} tasks cannot be split over {size} processes; raise "
+                "meta_batch, or start fewer."
+            )
+
+    def _n_mine(self) -> int:
+        """How many tasks of a meta-batch are this rank's own."""
+        mine = self.ranks.share(self.plan.meta_batch)
+        return mine.stop - mine.start
+
+    def _first_pass(self, validation: Family | None) -> TaskBatch | None:
+        """One pass over real tasks, so that whatever does not fit is said before any work; and the
+        tasks to validate on.
+        """
+        plan, n_mine = self.plan, self._n_mine()
+        n_first = min(n_mine, plan.chunk_size or n_mine)
+        given = (plan.shots, plan.queries)
+        with torch.no_grad():
+            first = fresh_generator(plan.seed)
+            self.query_losses(self.family.sample(n_first, *given, generator=first, **self.drawn))
+        if validation is None:
+            return None
+        seed = plan.seed + 10**6
+        return draw_tasks(validation, *given, plan.validation_tasks, seed, **self.drawn)
+
+    def _meta_gradient(self) -> tuple[float, list[float]]:
+        plan, told = self.plan, getattr(self.learner, "at_iteration", None)
+        if told is not None:
+            told(self.done)
+        batch = self.family.sample(
+            plan.meta_batch, plan.shots, plan.queries, generator=self.generator, **self.drawn
+        )
+        return self.gradients(self.ranks.own(batch))
+
+    def _save(self) -> None:
+        """Rank 0 writes the checkpoint; all wait until it is on the disk."""
+        if self.path is not None:
+            path = self.path
+            self.ranks.together(lambda: self._write(path) if self.ranks.rank == 0 else None)
+
+    def _resume(self) -> bool:
+        """Take up the run at the path if there is one; else check that one can be written there.
+
+        Ranks may have disks of their own: the one that got furthest sends its checkpoint to all.
+        """
+        if self.path is None:
+            return False
+        path, ranks, settings = self.path, self.ranks, self.history.settings
+
+        def read() -> dict[str, Any] | None:
+            return read_checkpoint(path, self.learner, settings) if Path(path).exists() else None
+
+        saved = ranks.together(read)
+        reached = ranks.gather(-1 if saved is None else _whole(saved.get("iteration")))
+        if max(reached) < 0:
+            ranks.together(lambda: _check_writable(path) if ranks.rank == 0 else None)
+            return False
+        self._take_up(ranks.broadcast(saved or {}, source=reached.index(max(reached))))
+        return True
+
+    def _take_up(self, saved: dict[str, Any]) -> None:
+        """Go on from what :meth:`_write` wrote."""
+        settings = self.history.settings
+        try:
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.generator.set_state(saved["generator"])
+            self.history = history = _unpack(saved["history"], settings)
+            self.done = count("iteration", saved["iteration"])
+            self.best = dict(saved["best"])
+            self.best_on_grid = dict(saved.get("best_on_grid", self.best))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise MamlkitError(
+                f"{self.path} is a damaged checkpoint: a part of it is missing or not what it "
+                "should be. Nothing was changed; choose another path to start anew."
+            ) from error
+        self.learner.load_state_dict(saved["learner"])
+        if (
+            self.done < self.plan.iterations
+            and history.validation_iteration[-1:] == [self.done]
+            and self.done % self.plan.validate_every
+        ):
+            # Made because the run ended here. A run that never stopped here would not have it.
+            history.validation_iteration.pop()
+            history.validation_loss.pop()
+            self.best = self.best_on_grid
+
+    def _write(self, path: str | Path) -> None:
+        content = {
+            "learner": self.learner.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "history": _pack(self.history),
+            "settings": self.history.settings,
+            "best": self.best,
+            "best_on_grid": self.best_on_grid,
+            "iteration": self.done,
+        }
+        write_atomically(path, content)
+
+
+def draw_tasks(
+    family: Family, shots: int, queries: int | None, n_tasks: int | None, seed: int, **drawn: Any
+) -> TaskBatch:
+    """A fixed set of tasks: each member once if the family is finite, else ``n_tasks`` draws."""
+    check_family(family)
+    generator = fresh_generator(seed)
+    if family.members is not None:
+        return family.every(shots, queries, generator=generator, **drawn)
+    return family.sample(n_tasks or 600, shots, queries, generator=generator, **drawn)
+
+
+def _check_writable(path: str | Path) -> None:
+    """A place that cannot be written is found now, not after an hour."""
+    with atomically(path, keep=False):
+        pass
+
+
+def _whole(iteration: Any) -> int:
+    """How far a checkpoint got; what is no whole number is told apart later, as damage."""
+    return iteration if isinstance(iteration, int) else 0
+
+
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.cpu() if isinstance(v, Tensor) else v for k, v in state.items()}
+
+
+def _described(thing: object) -> str:
+    """Its ``repr`` without addresses in memory, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+
+
+def _pack(history: History) -> dict[str, Any]:
+    """Long lists as tensors: quick to write, quick and safe to read."""
+    return {
+        k: torch.tensor(v, dtype=torch.float64) if isinstance(v, list) else v
+        for k, v in asdict(history).items()
+    }
+
+
+def _unpack(packed: dict[str, Any], settings: dict[str, Any]) -> History:
+    plain: dict[str, Any] = {
+        k: v.tolist() if isinstance(v, Tensor) else v for k, v in packed.items()
+    }
+    plain["validation_iteration"] = [int(i) for i in plain["validation_iteration"]]
+    return History(**{**plain, "settings": settings, "interrupted": False})
+
+
+def _progress_bar(run: _Run, progress: bool) -> Any:
+    from tqdm.auto import tqdm  # imported late: not needed to adapt a learner
+
+    shown = progress and run.ranks.rank == 0
+    return tqdm(
+        total=run.plan.iterations,
+        initial=run.done,
+        disable=not shown,
+        desc="meta-training",
+        unit="it",
+    )
+
+
+def _show(bar: Any, run: _Run) -> None:
+    if run.done % 20 == 0 or run.done == run.plan.iterations or run.stopped:
+        bar.update(run.done - bar.n)
+        bar.set_postfix(loss=f"{run.history.outer_loss[-1]:.3g}", refresh=False)
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait for the end of an iteration, so that the learner is never half updated."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def press(number: int, frame: Any) -> None:
+        if pressed:  # a second Ctrl-C means now
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,226 @@
+"""Yardsticks that know the law: what a physicist would use who has it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mamlkit.checks import count
+from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import Adapted
+from mamlkit.learners.checking import as_data, as_numbers
+from mamlkit.losses import Predict
+from mamlkit.physics.simulators import Simulator, bounded
+from mamlkit.tasks import lotka_volterra
+from mamlkit.tasks.base import Physics
+
+
+class CurveFit:
+    """The classical fit: :func:`scipy.optimize.least_squares` (Levenberg and Marquardt, MINPACK) on
+    the parameters of a simulator, from one or several starts; the best fit is taken.
+
+    It works on the same unbounded numbers as a learner does (:class:`mamlkit.Simulator`),
+    with derivatives by finite differences.
+
+    Args:
+        simulator: the law and its bounds.
+        starts: parameters in physical units, one dict a start; None takes that of the simulator.
+
+    Attributes:
+        evaluations: how often the simulator ran in the last :meth:`adapt`.
+    """
+
+    def __init__(
+        self, simulator: Simulator, starts: Sequence[Mapping[str, float]] | None = None
+    ) -> None:
+        if not isinstance(simulator, Simulator):
+            raise MamlkitError(
+                f"CurveFit fits a mk.Simulator, but {type(simulator).__name__} was given."
+            )
+        if starts is not None and not starts:
+            raise MamlkitError("CurveFit was given no start; leave out starts for one.")
+        self.simulator = copy.deepcopy(simulator).double()
+        at = [self.simulator] if starts is None else [self.simulator.at(s) for s in starts]
+        self.starts = [[float(u.detach()) for u in each.parameters()] for each in at]
+        self.evaluations = 0
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Adapted:
+        """Fit ``x [n, d_in]``, ``y [n, d_out]``; as many numbers in y as parameters, at least."""
+        from scipy.optimize import least_squares
+
+        x, y = (t.double() for t in as_numbers(x, y))
+        names, size = list(self.simulator.bounds), y.numel()
+        if size < len(names):
+            raise MamlkitError(
+                f"least squares for {len(names)} parameters needs at least as many measurements, "
+                f"but {size} were given."
+            )
+
+        low, high = torch.tensor(list(self.simulator.bounds.values()), dtype=torch.float64).T
+
+        def residuals(u: Any) -> Any:
+            self.evaluations += 1
+            values = bounded(torch.as_tensor(u), low, high)  # all at once, for speed
+            p = dict(zip(names, values.unbind(), strict=True))
+            return (self.simulator.law(x, p) - y).reshape(-1).numpy()
+
+        self.evaluations = 0
+        fits = [least_squares(residuals, start, method="lm") for start in self.starts]
+        index = min(range(len(fits)), key=lambda i: fits[i].cost)
+        best = fits[index]
+        found = dict(zip(names, torch.as_tensor(best.x), strict=True))
+        first = residuals(self.starts[index])
+        losses = torch.tensor([(first**2).mean(), 2 * best.cost / size], dtype=torch.float64)
+
+        def predict(x_new: Tensor) -> Tensor:
+            return self.simulator.law(x_new, self.simulator.values(found))
+
+        return Adapted(predict, found, losses, "CurveFit")
+
+
+class LineThroughCriticalPoint:
+    """log10(p/pc) = h (1 - Tc/T): Clausius and Clapeyron with a constant heat of vaporisation, made
+    to pass through the critical point; h by least squares on the support.
+    """
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
+        """Find h from ``x`` = T/Tc ``[n, 1]`` and ``y`` = log10(p/pc) ``[n, 1]``."""
+        x, y = as_numbers(x, y)
+        u = 1 - 1 / x
+        h = (u * y).sum() / (u * u).sum()
+        return lambda x_new: h * (1 - 1 / x_new)
+
+
+class LeeKesler:
+    """The corresponding-states law of Lee and Kesler (AIChE Journal 21 (1975) 510), *told* the true
+    acentric factor w: ln(p/pc) = f0 + w f1, with T in units of Tc. It looks at no measurement.
+    """
+
+    told = ("acentric_factor",)
+
+    def adapt(self, x: Any, y: Tensor | None = None, *, physics: Physics) -> Predict:
+        """The curve of the fluid with this acentric factor."""
+        x, y = as_numbers(x, y)
+        w = physics["acentric_factor"]
+
+        def predict(x_new: Tensor) -> Tensor:
+            t, log_t, t6 = 1 / x_new, x_new.log(), x_new**6
+            f0 = 5.92714 - 6.09648 * t - 1.28862 * log_t + 0.169347 * t6
+            f1 = 15.2518 - 15.6875 * t - 13.4721 * log_t + 0.43577 * t6
+            return (f0 + w.to(x_new) * f1) / math.log(10)
+
+        return predict
+
+
+class LotkaVolterraFit:
+    """The estimator that knows the law of :class:`mamlkit.tasks.LotkaVolterra`: its four parameters
+    and, where the record is noisy, its first state, by nonlinear least squares on the logarithms of
+    *one* trajectory (scipy's ``least_squares`` and ``odeint``).
+
+    Args:
+        fit_start: fit the first state too; without it the first record is believed.
+        guess: alpha, beta, delta, gamma to start from.
+    """
+
+    def __init__(
+        self, fit_start: bool = False, guess: Sequence[float] = (0.5, 0.75, 0.75, 0.5)
+    ) -> None:
+        self.fit_start, self.guess = fit_start, tuple(guess)
+
+    def parameters(self, data: Any) -> Any:
+        """alpha, beta, delta, gamma of the first of the trajectories, ``[4]``."""
+        from scipy.integrate import odeint
+        from scipy.optimize import least_squares
+
+        t, y = data.t.double().numpy(), data.y[0].double().numpy()
+
+        def rate(y: Any, _: float, a: float, b: float, d: float, g: float) -> tuple[float, float]:
+            # As lotka_volterra.law, but multiplied in another order: figures of 1e-21 are printed.
+            return a * y[0] - b * y[0] * y[1], d * y[0] * y[1] - g * y[1]
+
+        def residuals(p: Any) -> Any:
+            start = np.exp(p[4:]) if self.fit_start else y[0]
+            found = odeint(rate, start, t, args=tuple(np.exp(p[:4])), rtol=1e-11, atol=1e-12)
+            return (np.log(found.clip(1e-12)) - np.log(y)).ravel()
+
+        guess = np.log([*self.guess, *(y[0] if self.fit_start else ())])
+        fit = least_squares(residuals, guess, xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=25)
+        return np.exp(fit.x[:4])
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
+        """The vector field with the parameters of ``x``, Trajectories of one system."""
+        data = as_data(x, y)
+        if not hasattr(data, "t"):
+            raise MamlkitError("LotkaVolterraFit fits Trajectories(t, y, dy), not points.")
+        a, b, d, g = (float(v) for v in self.parameters(data))
+
+        def field(state: Tensor) -> Tensor:
+            prey, predators = state.unbind(-1)
+            return torch.stack(lotka_volterra.law(prey, predators, b, d, a, g), -1)
+
+        return field
+
+
+class BurgersDifferences:
+    """The classical solver of :class:`mamlkit.tasks.Burgers`: the method of lines. The
+    domain is cut into ``intervals`` of width h; on the points between them
+
+    du_i/dt = nu (u_(i+1) - 2 u_i + u_(i-1)) / h^2 - (u_(i+1)^2 - u_(i-1)^2) / (4 h),
+
+    which conserves u and is wrong by h^2. Time is left to scipy's LSODA, with the Jacobian's three
+    bands. Between points and times it interpolates by cubic splines.
+
+    Args:
+        intervals: even, so that x = 0, where the front stands, is a point; at least 8.
+    """
+
+    def __init__(self, intervals: int = 400) -> None:
+        self.intervals = count("intervals", intervals, least=8)
+        if intervals % 2:
+            raise MamlkitError(f"intervals={intervals} must be even, so that x = 0 is a point.")
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
+        """Solve the problem of ``x``, a :class:`mamlkit.tasks.Collocation` of one viscosity, of
+        which only that is read.
+        """
+        from scipy.integrate import solve_ivp
+        from scipy.interpolate import CubicSpline
+
+        data = as_data(x, y)
+        if not hasattr(data, "edge") or data.x.ndim != 2 or data.x.shape[1] != 3:
+            raise MamlkitError(
+                "BurgersDifferences solves one Collocation of mk.tasks.Burgers, with points "
+                "(x, t, nu), x [n, 3]."
+            )
+        if bool((data.x[:, 2] != data.x[0, 2]).any()):
+            raise MamlkitError("BurgersDifferences solves for one viscosity; these are several.")
+        nu = float(data.x[0, 2])
+        places = np.linspace(-1, 1, self.intervals + 1)
+        h = 2 / self.intervals
+
+        def rate(_: float, inner: Any) -> Any:
+            u = np.concatenate([[0.0], inner, [0.0]])
+            spread = nu * (u[2:] - 2 * inner + u[:-2]) / h**2
+            return spread - (u[2:] ** 2 - u[:-2] ** 2) / (4 * h)
+
+        first = -np.sin(np.pi * places[1:-1])
+        solved: Any = solve_ivp(
+            rate, (0, 1), first, "LSODA", dense_output=True, rtol=1e-6, atol=1e-8, lband=1, uband=1
+        )
+
+        def predict(points: Tensor) -> Tensor:  # [n, 2 or 3] -> [n, 1]
+            at, when = points[:, 0].double().numpy(), points[:, 1].double().numpy()
+            times, which = np.unique(when, return_inverse=True)
+            values = np.zeros_like(at)
+            for i, u in enumerate(solved.sol(times).T):
+                curve = CubicSpline(places, np.concatenate([[0.0], u, [0.0]]))
+                values[which == i] = curve(at[which == i])
+            return torch.from_numpy(values)[:, None].to(points)
+
+        return predict

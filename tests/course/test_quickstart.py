@@ -1,0 +1,80 @@
+"""The main job, shortened; .ci/run does it at full length."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+
+import mamlkit as mk
+from mamlkit.course import quickstart
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("quickstart")
+    threads = torch.get_num_threads()
+    quickstart.run(out, seed=3, iterations=150)
+    torch.set_num_threads(threads)
+    plt.close("all")
+    return out
+
+
+def test_writes_a_picture_a_table_a_learner_and_a_history(result: Path) -> None:
+    assert (result / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(mk.History.load(result / "history.json").outer_loss) == 150
+    learner = quickstart.make_learner(seed=0)
+    notes = mk.load_learner(learner, result / "learner.pt")
+    assert notes == {"seed": 3, "iterations": 150}
+    table = pd.read_csv(result / "table.csv", index_col=0)
+    again = mk.evaluate(learner, quickstart.fluids("test"), 1, loss=mk.losses.rmse)
+    assert table.loc["MAML (Meta-SGD)", "mean"] == pytest.approx(float(again.mean[-1]), rel=1e-5)
+
+
+def test_table_holds_every_yardstick_and_the_closed_forms_are_as_known(result: Path) -> None:
+    table = pd.read_csv(result / "table.csv", index_col=0)["mean"]
+    assert set(table.index) == {
+        "MAML (Meta-SGD)",
+        "pooled, fine-tuned",
+        "mean curve",
+        "line through critical point",
+        "Gaussian process in 1/T",
+        "Lee-Kesler, told acentric factor",
+        "best linear latent",
+    }
+    assert table.is_monotonic_decreasing
+    assert table["Lee-Kesler, told acentric factor"] == pytest.approx(0.00395, abs=5e-5)
+    assert table["best linear latent"] == pytest.approx(0.00282, abs=5e-5)
+    # 150 iterations already leave far behind what cannot adapt
+    assert table["MAML (Meta-SGD)"] < 0.5 * table["mean curve"]
+
+
+def test_learner_sees_one_measurement_of_fluids_that_it_was_not_trained_on() -> None:
+    parts = [set(quickstart.fluids(p).members.tolist()) for p in ("train", "validation", "test")]
+    assert [len(p) for p in parts] == [76, 19, 32]
+    assert not parts[0] & parts[2]
+    support = quickstart.fluids("test").every(1).support
+    assert support.x.shape == (32, 1, 1)
+    assert torch.allclose(support.x, torch.tensor(0.7))
+
+
+def test_picture_names_the_best_and_the_worst_fluid() -> None:
+    figure = quickstart.draw_page(quickstart.make_learner(), "validation")
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert len(titles) == 19
+    assert sum(title.startswith("best: ") for title in titles) == 1
+    assert sum(title.startswith("worst: ") for title in titles) == 1
+    plt.close(figure)
+
+
+def test_an_interrupted_training_gives_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> mk.History:
+        return mk.History(interrupted=True)
+
+    monkeypatch.setattr(quickstart, "meta_train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.run(tmp_path, iterations=100)
+    assert not (tmp_path / "table.csv").exists()

@@ -1,0 +1,289 @@
+"""Widgets without a browser: the draw function, and what moving a slider changes."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+import mamlkit as mk
+from mamlkit.show import widgets
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def springs():
+    return mk.tasks.HookesLaw()
+
+
+@pytest.fixture
+def learners(springs):
+    model = mk.models.MLP(1, 1, hidden=(5,), x_range=springs.x_range).double()
+    return {
+        "MAML": mk.MAML(model, 0.1, inner_steps=2),
+        "Meta-SGD": mk.MetaSGD(model),
+        "ridge": mk.yardsticks.Ridge(0.01),
+    }
+
+
+@pytest.fixture
+def fluids():
+    return mk.tasks.VapourPressure(at=(0.7,)).split("test")
+
+
+def drawn(figure):
+    return {line.get_label(): line for line in figure.axes[0].lines}
+
+
+def error(predicted, truth):
+    return float(np.sqrt(np.mean((predicted.get_ydata() - truth.get_ydata()) ** 2)))
+
+
+def controls(box):
+    return {c.description: c for c in box.children[0].children}
+
+
+def picture(box):
+    return box.children[1].value
+
+
+def text(box):
+    return box.children[2].value
+
+
+def test_draw_shows_the_task_asked_for(springs, learners):
+    figure, said = widgets.draw(
+        springs, learners, shots=4, physics={"spring_constant": 30.0}, seed=3
+    )
+    curves = drawn(figure)
+    x = curves["truth"].get_xdata()
+    assert np.allclose(curves["truth"].get_ydata(), 30.0 * x)
+    assert len(curves["support"].get_xdata()) == 4
+    assert not np.allclose(curves["support"].get_ydata(), 30.0 * curves["support"].get_xdata())
+    support = (torch.as_tensor(d)[:, None] for d in curves["support"].get_data())
+    predict = learners["MAML"].adapt(*support)
+    after = curves["MAML, after 2 steps"]
+    assert np.allclose(after.get_ydata(), predict(torch.as_tensor(x)[:, None])[:, 0].detach())
+    before = curves["MAML, before any step"]
+    assert said == (
+        "spring constant 30, 4 readings. Root-mean-square error of force F, in N: "
+        f"MAML: {error(before, curves['truth']):.3g} before any step, "
+        f"{error(after, curves['truth']):.3g} after 2 steps."
+    )
+    assert figure.axes[0].get_xlabel() == springs.x_label
+
+
+def test_draw_is_repeatable_and_the_seed_changes_the_measurement(springs, learners):
+    first, again, other = (
+        drawn(widgets.draw(springs, learners, seed=s)[0])["support"].get_ydata() for s in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+def test_step_size_is_set_for_the_picture_only(springs, learners):
+    long = widgets.draw(springs, learners, inner_lr=0.2)[1]
+    assert learners["MAML"].inner_lr == 0.1
+    assert long != widgets.draw(springs, learners)[1]
+    learners["MAML"].inner_lr = 0.2
+    assert long == widgets.draw(springs, learners)[1]
+
+
+def test_draw_with_the_others_states_each_error(springs, learners):
+    figure, said = widgets.draw(springs, learners, "ridge", others=True)
+    curves = drawn(figure)
+    assert set(curves) == {"truth", "support", "ridge", "MAML", "Meta-SGD"}
+    for name in learners:
+        assert f"{name}: {error(curves[name], curves['truth']):.3g}" in said
+
+
+def test_draw_of_a_member_and_of_an_oracle(fluids):
+    figure, said = widgets.draw(fluids, {"law": mk.yardsticks.LeeKesler()}, shots=1, task=1)
+    name = fluids.names[int(fluids.members[1])]
+    assert said.startswith(f"{name}, 1 reading. Root-mean-square error of log10(p/pc): law: ")
+    assert drawn(figure)["support"].get_xdata() == pytest.approx([0.7])
+
+
+def test_a_curve_that_runs_away_does_not_shrink_the_truth(springs, learners):
+    figure, said = widgets.draw(springs, learners, steps=300, inner_lr=50.0)
+    low, high = figure.axes[0].get_ylim()
+    assert high - low < 25
+    assert "MAML: " in said
+    learners["MAML"].inner_lr = float("1e300")
+    assert "not finite, the steps are too long" in widgets.draw(springs, learners, steps=9)[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "CAVIA"}, r"no learner 'CAVIA'; choose from \['MAML', 'Meta-SGD', 'ridge'\]"),
+        ({"name": "ridge", "steps": 2}, "'ridge' has no inner steps"),
+        ({"name": "Meta-SGD", "inner_lr": 0.1}, "'Meta-SGD' has no fixed inner learning rate"),
+        ({"physics": {"mass": 1.0}}, r"no parameter \['mass'\]; it has \['spring_constant'\]"),
+    ],
+)
+def test_draw_refuses_in_plain_words(springs, learners, settings, message):
+    with pytest.raises(mk.MamlkitError, match=message):
+        widgets.draw(springs, learners, **settings)
+
+
+def test_draw_refuses_physics_for_a_finite_family_and_no_learners(springs, fluids, learners):
+    with pytest.raises(mk.MamlkitError, match="finite family; choose a member with task="):
+        widgets.draw(fluids, learners, shots=1, physics={"acentric_factor": 0.1})
+    with pytest.raises(mk.MamlkitError, match="dict of learners"):
+        widgets.draw(springs, {})
+
+
+def test_ranges_cover_what_the_family_draws():
+    low, middle, high = widgets.ranges(mk.tasks.Sinusoid())["amplitude"]
+    assert 0.1 <= low < 0.2
+    assert 2.2 < middle < 2.9
+    assert 4.9 < high <= 5.0
+
+
+def test_quantity_in_words(springs, fluids):
+    assert widgets.quantity(springs) == "force F, in N"
+    assert widgets.quantity(fluids) == "log10(p/pc)"
+
+
+def test_explorer_starts_with_what_draw_shows(springs, learners):
+    box = widgets.explorer(springs, learners, shots=6)
+    assert not plt.get_fignums()  # nothing is left open
+    assert bytes(picture(box)).startswith(b"\x89PNG")
+    middle = widgets.ranges(springs)["spring_constant"][1]
+    expected = widgets.draw(springs, learners, shots=6, physics={"spring_constant": middle})[1]
+    assert text(box) == expected
+    sliders = controls(box)
+    assert {"spring constant", "shots", "measurement", "learner", "inner steps"} <= set(sliders)
+    assert not any(getattr(slider, "continuous_update", False) for slider in sliders.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("spring constant", 35.0),
+        ("shots", 3),
+        ("measurement", 7),
+        ("learner", "ridge"),
+        ("inner steps", 9),
+        ("inner lr (alpha)", 0.5),
+        ("show the others too", True),
+    ],
+)
+def test_moving_each_control_changes_picture_and_text(springs, learners, name, value):
+    box = widgets.explorer(springs, learners)
+    before = picture(box), text(box)
+    controls(box)[name].value = value
+    assert picture(box) != before[0]
+    assert text(box) != before[1]
+    assert learners["MAML"].inner_lr == 0.1
+    assert learners["MAML"].inner_steps == 2
+
+
+def test_controls_follow_the_learner(springs, learners):
+    box = widgets.explorer(springs, learners)
+    sliders = controls(box)
+
+    def shown():
+        return [
+            n for n in ("inner steps", "inner lr (alpha)") if sliders[n].layout.display != "none"
+        ]
+
+    assert shown() == ["inner steps", "inner lr (alpha)"]
+    assert (sliders["inner steps"].value, sliders["inner lr (alpha)"].value) == (2, 0.1)
+    sliders["learner"].value = "Meta-SGD"  # its step sizes are learned
+    assert shown() == ["inner steps"]
+    assert sliders["inner steps"].value == 1
+    sliders["learner"].value = "ridge"
+    assert shown() == []
+    assert "ridge: " in text(box)
+
+
+def test_explorer_of_a_finite_family_has_a_menu_of_members(fluids):
+    box = widgets.explorer(fluids, {"law": mk.yardsticks.LeeKesler()}, shots=1)
+    menu = controls(box)["task"]
+    assert [label for label, _ in menu.options] == [fluids.names[i] for i in fluids.members]
+    assert "shots" not in controls(box)  # the family says where it measures
+    assert "measurement" not in controls(box)  # and there is no noise
+    menu.value = 3
+    assert text(box).startswith(menu.options[3][0])
+
+
+def test_noise_of_a_fixed_measurement_has_a_slider():
+    noisy = mk.tasks.VapourPressure(at=(0.7,), noise=0.1).split("test")
+    learners = {"line": mk.yardsticks.LineThroughCriticalPoint()}
+    box = widgets.explorer(noisy, learners, shots=1, seed=4)
+    assert text(box) == widgets.draw(noisy, learners, shots=1, seed=4)[1]
+    before = text(box)
+    controls(box)["measurement"].value = 5
+    assert text(box) != before
+
+
+def test_explorer_says_what_is_wrong_instead_of_dying(learners):
+    family = mk.tasks.VapourPressure().split("test")  # 39 points a curve
+    box = widgets.explorer(family, {"law": mk.yardsticks.LeeKesler()}, shots=2, max_shots=60)
+    controls(box)["shots"].value = 50
+    assert "but a curve has 39" in text(box)
+
+
+def test_explorer_refuses_a_family_without_curves(learners):
+    class Plane(mk.tasks.Family):
+        d_in = 2
+
+        def draw(self, n_tasks, generator):
+            return {"a": mk.tasks.uniform(n_tasks, 0, 1, generator)}
+
+        def law(self, x, physics):
+            return physics["a"] * x.sum(-1, keepdim=True)
+
+    with pytest.raises(mk.MamlkitError, match="d_in=2"):
+        widgets.explorer(Plane(), learners)
+
+
+def line_of(slope):
+    if slope > 3:
+        raise mk.MamlkitError("a slope above 3 < 4 is too steep.")
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], [0, slope])
+    return figure, f"slope {slope:g} & no more"
+
+
+def test_a_panel_shows_what_its_function_draws():
+    slider = ipywidgets.FloatSlider(1.0, min=0, max=4, step=0.5, description="slope")
+    box = widgets.panel(line_of, slope=slider)
+    assert controls(box) == {"slope": slider}
+    assert not slider.continuous_update
+    assert not plt.get_fignums()
+    assert text(box) == "slope 1 &amp; no more"
+    before = picture(box)
+    slider.value = 2.0
+    assert text(box) == "slope 2 &amp; no more"
+    assert bytes(picture(box)).startswith(b"\x89PNG")
+    assert picture(box) != before
+
+
+def test_a_panel_says_what_was_wrong():
+    slider = ipywidgets.FloatSlider(1.0, min=0, max=4, description="slope")
+    box = widgets.panel(line_of, slope=slider)
+    before = picture(box)
+    slider.value = 4.0
+    assert text(box) == "a slope above 3 &lt; 4 is too steep."
+    assert picture(box) == before
+
+
+def test_a_panel_takes_what_has_no_slider():
+    menu = ipywidgets.Dropdown(options=[("flat", 0.0), ("steep", 2.0)], description="slope")
+    box = widgets.panel(line_of, slope=menu)
+    menu.value = 2.0
+    assert text(box) == "slope 2 &amp; no more"
