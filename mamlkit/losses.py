@@ -22,6 +22,11 @@ Loss = Callable[[Predict, Any], Tensor]
 def mse(predict: Predict, data: Any) -> Tensor:
     """Mean squared error over points and outputs, in squared units of ``y``."""
     y = predict(data.x)
+    if not isinstance(y, Tensor):
+        raise MamlkitError(
+            f"the prediction is of type {type(y).__name__}; predict(x_new) must return a "
+            "torch.Tensor [m, d_out]."
+        )
     if y.shape != data.y.shape:  # or the difference would broadcast, without a word
         raise MamlkitError(
             f"the model predicts shape {list(y.shape)}, but y has shape {list(data.y.shape)}; a "

@@ -5,22 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation.curves import adapt_one, half_width, new_tasks
+from mamlkit.evaluation.curves import check_learners, curve_of, half_width, new_tasks
 from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import (
-    Data,
-    Family,
-    TaskBatch,
-    convert,
-)
+from mamlkit.tasks.base import Data, Family, TaskBatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +48,7 @@ def calibration(
     """
     import pandas as pd
 
-    if not isinstance(learners, Mapping) or not learners:
-        raise MamlkitError("calibration() needs a dict of learners, such as {'head': learner}.")
+    check_learners("calibration()", learners)
     levels = [levels] if isinstance(levels, int | float) else list(levels)
     if not levels or not all(0 < number("level", level) < 1 for level in levels):
         raise MamlkitError(f"levels must lie between 0 and 1, such as (0.5, 0.9), not {levels!r}.")
@@ -136,8 +130,6 @@ def beliefs(learner: Any, batch: TaskBatch) -> Gaussian:
     """
     if isinstance(learner, Recalibrated):
         return learner.corrected(beliefs(learner.learner, batch))
-    if isinstance(learner, type) or not hasattr(learner, "adapt"):
-        raise MamlkitError(f"calibration needs an object with adapt(x, y), but got {learner!r}.")
 
     def ask(predict: Predict, query: Data) -> Tensor:
         if not hasattr(predict, "distribution"):
@@ -147,17 +139,7 @@ def beliefs(learner: Any, batch: TaskBatch) -> Gaussian:
             )
         return torch.stack(tuple(predict.distribution(query.x)))  # [2, m, d_out]
 
-    if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):  # all tasks at once
-        like = next(learner.parameters())
-        moved = convert(batch, like.dtype, like.device)
-        found: Tensor = cast(Any, learner).episodes(moved, None, ask).query[:, -1]
-    else:
-        each = [
-            ask(adapt_one(learner, batch, i), Data(x, y))
-            for i, (x, y) in enumerate(zip(*batch.query, strict=True))
-        ]
-        found = torch.stack(each)
-    found = found.double().cpu()
+    found = curve_of(learner, batch, None, ask).losses[:, -1]  # [n_tasks, 2, m, d_out]
     if not (torch.isfinite(found).all() and (found[:, 1] > 0).all()):
         raise MamlkitError(
             f"{type(learner).__name__} gives a prediction that is not finite, or a variance that "

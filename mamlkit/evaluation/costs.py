@@ -16,9 +16,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from mamlkit.checks import count, fresh_generator
-from mamlkit.errors import MamlkitError
-from mamlkit.evaluation.curves import adapt_one
-from mamlkit.tasks.base import Family, TaskBatch, check_family, convert
+from mamlkit.evaluation.curves import adapt_one, check_learners, move_to
+from mamlkit.tasks.base import Family, TaskBatch, check_family
 from mamlkit.training.checkpoints import check_learner
 from mamlkit.training.gradients import meta_gradients
 
@@ -74,8 +73,7 @@ def cost_table(
     """
     import pandas as pd
 
-    if not isinstance(learners, Mapping) or not learners:
-        raise MamlkitError("cost_table() needs a dict of learners, such as {'MAML': learner}.")
+    check_learners("cost_table()", learners)
     check_family(family)
     repeats = count("repeats", repeats)
     generator = fresh_generator(count("seed", seed, least=0))
@@ -84,7 +82,7 @@ def cost_table(
     rows: dict[str, dict[str, float]] = {}
     jobs: dict[tuple[str, str], tuple[Callable[[], Any], torch.device]] = {}
     for name, learner in learners.items():
-        rows[name], device, work = _prepare(name, learner, batch)
+        rows[name], device, work = _prepare(learner, batch)
         jobs |= {(name, kind): (job, device) for kind, job in work.items()}
     for (name, kind), (job, device) in jobs.items():
         job()  # warm up: Adam makes its state, libraries their workspaces
@@ -201,19 +199,13 @@ def _seconds(job: Callable[[], Any], device: torch.device) -> float:
 
 
 def _prepare(
-    name: str, learner: Any, batch: TaskBatch
+    learner: Any, batch: TaskBatch
 ) -> tuple[dict[str, float], torch.device, dict[str, Callable[[], Any]]]:
     """The sizes of a learner, where it is, and what it does: a meta-step, if any, and adapting."""
-    if isinstance(learner, type) or not hasattr(learner, "adapt"):
-        raise MamlkitError(
-            f"{name!r} must be an object with adapt(x, y) -> predict, such as mk.MAML(model) or "
-            f"mk.yardsticks.Zero(), but {learner!r} was given."
-        )
     learner = copy.deepcopy(learner)
     model = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
     weights = list(model.parameters()) if isinstance(model, nn.Module) else []
-    if weights:
-        batch = convert(batch, weights[0].dtype, weights[0].device)
+    batch = move_to(model, batch)
     sizes: dict[str, float] = {"adapted": torch.nan, "meta_parameters": 0}
     jobs: dict[str, Callable[[], Any]] = {}
     if hasattr(learner, "query_losses"):

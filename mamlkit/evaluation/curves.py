@@ -104,7 +104,7 @@ def evaluate(
         MamlkitError: if ``learner`` is no learner, or ``steps`` are asked of one that has none.
     """
     batch = new_tasks(family, shots, n_tasks, queries, seed)
-    return _curve(learner, batch, steps, loss)
+    return curve_of(learner, batch, steps, loss)
 
 
 def compare(
@@ -125,13 +125,12 @@ def compare(
     """
     import pandas as pd
 
-    if not isinstance(learners, Mapping) or not learners:
-        raise MamlkitError("compare() needs a dict of learners, such as {'MAML': learner}.")
+    check_learners("compare()", learners)
     batch = new_tasks(family, shots, n_tasks, queries, seed)
     rows = {}
     for name, learner in learners.items():
         start = time.perf_counter()
-        losses = _curve(learner, batch, None, loss).losses[:, -1]
+        losses = curve_of(learner, batch, None, loss).losses[:, -1]
         elapsed = time.perf_counter() - start
         rows[name] = {**summary(losses), "ms_per_task": 1e3 * elapsed / len(losses)}
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -170,8 +169,8 @@ def shuffled_support(
         raise MamlkitError("shuffling supports needs at least two tasks; raise n_tasks.")
     # By half the tasks: neighbours in a finite family may be look-alikes.
     rolled = type(batch.support)(*(leaf.roll(len(leaf) // 2, dims=0) for leaf in batch.support))
-    own = _curve(learner, batch, None, loss).losses[:, -1]
-    return _paired(own, _curve(learner, batch._replace(support=rolled), None, loss).losses[:, -1])
+    own = curve_of(learner, batch, None, loss).losses[:, -1]
+    return _paired(own, curve_of(learner, batch._replace(support=rolled), None, loss).losses[:, -1])
 
 
 def zero_step_gap(learner: Any, family: Family, shots: int = 10, **settings: Any) -> Paired:
@@ -217,7 +216,7 @@ def tune(
     found = []  # (mean loss, step size, steps, curve)
     for rate in inner_lr if learner.learn_lr is None else (learner.inner_lr,):
         learner.inner_lr = rate
-        curve = _curve(learner, batch, max_steps, loss)
+        curve = curve_of(learner, batch, max_steps, loss)
         # A step size may well diverge.
         mean = curve.mean.nan_to_num(nan=torch.inf, posinf=torch.inf)
         step = int(mean.argmin())
@@ -263,26 +262,40 @@ def new_tasks(
     return family.sample(n_tasks, shots, queries, generator=generator, dtype=torch.float64)
 
 
-def _curve(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
-    if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
-        episodes: Episodes = cast(Any, learner).episodes(_for(learner, batch), steps, loss)
-        support, query = (t.double().cpu() for t in episodes)
-        return Curve(query, support, batch.physics)
+def check_learners(asker: str, learners: Any) -> None:
+    """Refuse what is no dict of learners."""
+    if not isinstance(learners, Mapping) or not learners:
+        raise MamlkitError(f"{asker} needs a dict of learners, such as {{'MAML': learner}}.")
+    for name, learner in learners.items():
+        check_learner(repr(name), learner)
+
+
+def check_learner(name: str, learner: Any) -> None:
+    """Refuse what cannot adapt."""
     if isinstance(learner, type) or not hasattr(learner, "adapt"):
         given = f"the class {learner.__name__}" if isinstance(learner, type) else repr(learner)
         raise MamlkitError(
-            f"a learner is an object with adapt(x, y) -> predict, such as mk.MAML(model) or "
+            f"{name} must be an object with adapt(x, y) -> predict, such as mk.MAML(model) or "
             f"mk.yardsticks.Zero(), but {given} was given."
         )
+
+
+def curve_of(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
+    """Adapt to each task of ``batch`` and judge it; a ``loss`` may give any shape for each task."""
+    if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
+        episodes: Episodes = cast(Any, learner).episodes(move_to(learner, batch), steps, loss)
+        support, query = (t.double().cpu() for t in episodes)
+        return Curve(query, support, batch.physics)
+    check_learner("a learner", learner)
     if steps is not None:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
     inner = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
     judge = _judge_together if hasattr(learner, "adapt_tasks") else _judge_in_turn
-    losses = judge(learner, _for(inner, batch), loss or mse).detach().double().cpu()[:, None]
+    losses = judge(learner, move_to(inner, batch), loss or mse).detach().double().cpu()[:, None]
     return Curve(losses, torch.full_like(losses, torch.nan), batch.physics)
 
 
-def _for(model: Any, batch: TaskBatch) -> TaskBatch:
+def move_to(model: Any, batch: TaskBatch) -> TaskBatch:
     """The batch in the type and on the device of a model, if that has any."""
     like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return batch if like is None else convert(batch, like.dtype, like.device)
@@ -301,24 +314,9 @@ def _judge_in_turn(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
     """Query losses ``[n_tasks]`` of a learner that adapts to one task after another."""
     losses = []
     for i in range(len(batch.support[0])):
-        predict = _tensors_only(adapt_one(learner, batch, i), learner)
+        predict = adapt_one(learner, batch, i)
         losses.append(loss(predict, type(batch.query)(*(leaf[i] for leaf in batch.query))))
     return torch.stack(losses)
-
-
-def _tensors_only(predict: Predict, learner: Any) -> Predict:
-    """Say plainly when a learner's prediction is no tensor."""
-
-    def checked(x: Tensor) -> Tensor:
-        y = predict(x)
-        if not isinstance(y, Tensor):
-            raise MamlkitError(
-                f"the prediction of {type(learner).__name__} is of type {type(y).__name__}; "
-                "predict(x_new) must return a torch.Tensor [m, d_out]."
-            )
-        return y
-
-    return checked
 
 
 def adapt_one(learner: Any, batch: TaskBatch, i: int) -> Predict:
