@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mamlkit.checks import count, fresh_generator, interval
+from mamlkit.checks import count, fresh_generator, interval, one_of
 from mamlkit.errors import MamlkitError
 
 Feed = Literal["concatenate", "modulate", "affine"]
@@ -25,12 +25,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": nn.functional.softplus,
     "sin": torch.sin,
 }
-
-
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    if name not in ACTIVATIONS:
-        raise MamlkitError(f"activation={name!r} is not known; choose from {sorted(ACTIVATIONS)}.")
-    return ACTIVATIONS[name]
 
 
 def _widths(hidden: Sequence[int]) -> list[int]:
@@ -104,17 +98,14 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [count("d_in", d_in), *_widths(hidden), count("d_out", d_out)]
         self.d_in, context = sizes[0], count("context", context, least=0)
-        if feed not in ("concatenate", "modulate", "affine"):
-            raise MamlkitError(
-                f"feed={feed!r} is not known; use 'concatenate', 'modulate' or 'affine'."
-            )
+        one_of("feed", feed, ("concatenate", "modulate", "affine"))
         self.feed = feed if context else None
         if self.feed == "modulate" and len(sizes) == 2:
             raise MamlkitError("feed='modulate' acts on hidden units; give hidden a width.")
         sizes[0] += context if self.feed == "concatenate" else 0
         sizes[-1] *= 1 + context if self.feed == "affine" else 1
         low, high = (-1.0, 1.0) if x_range is None else interval("x_range", x_range)
-        self.activation = _activation(activation)
+        self.activation = ACTIVATIONS[one_of("activation", activation, ACTIVATIONS)]
         self.layers = nn.ModuleList(_empty(nn.Linear, m, n) for m, n in pairwise(sizes))
         self.register_buffer("offset", torch.tensor((low + high) / 2))
         self.register_buffer("scale", torch.tensor((high - low) / 2))
@@ -219,7 +210,7 @@ class CNN(nn.Module):
         super().__init__()
         sizes = [count("channels", channels), *_widths(hidden)]
         self.channels = sizes[0]
-        self.activation = _activation(activation)
+        self.activation = ACTIVATIONS[one_of("activation", activation, ACTIVATIONS)]
         self.convolutions = nn.ModuleList(
             _empty(nn.Conv2d, m, n, 3, padding=1, padding_mode="circular")
             for m, n in pairwise(sizes)

@@ -70,11 +70,6 @@ class BayesianHead(ClosedForm):
         self.log_misfit = nn.Parameter(like.new_full((self.d_out,), math.log(noise)))
 
     @property
-    def prior_covariance(self) -> Tensor:
-        """Covariance of the weights before any data, ``[d_out, p, p]``."""
-        return self.prior_root @ self.prior_root.mT
-
-    @property
     def noise(self) -> Tensor:
         """Standard deviation of a measurement about phi(x) w, ``[d_out]``."""
         return self.log_noise.exp()

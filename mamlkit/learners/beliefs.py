@@ -94,7 +94,5 @@ def where_next(predict: Any, x: Tensor) -> int:
             "mk.Ensemble gives; this one has no variance."
         )
     x = as_points("x", x)
-    gain = (
-        predict.gain(x) if hasattr(predict, "gain") else predict.distribution(x).variance.mean(-1)
-    )
-    return int(gain.argmax())
+    gain = predict.gain if hasattr(predict, "gain") else Belief(predict.distribution).gain
+    return int(gain(x).argmax())

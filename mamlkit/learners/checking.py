@@ -47,12 +47,9 @@ def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
     x, y = as_points("x", x, like), as_points("y", y, like)
     if not x.is_floating_point():  # whole numbers typed by hand; only y may be labels
         x = x.to(next(iter(like.values())).dtype if like else torch.get_default_dtype())
-    data = Data(x, y)
-    if len(data.x) != len(data.y):
-        raise MamlkitError(
-            f"x has {len(data.x)} points and y has {len(data.y)}; they must be pairs."
-        )
-    return data
+    if len(x) != len(y):
+        raise MamlkitError(f"x has {len(x)} points and y has {len(y)}; they must be pairs.")
+    return Data(x, y)
 
 
 def check_model(model: Any) -> None:
@@ -106,15 +103,6 @@ def check_batch(batch: Any, like: Weights) -> None:
                 f"batch is {leaf.dtype} on {leaf.device}, the learner {first.dtype} on "
                 f"{first.device}; sample with dtype={first.dtype}, device={str(first.device)!r}."
             )
-
-
-def check_pairs(learner: Any, support: Any) -> None:
-    """Refuse a support that is not points ``x`` with ``y``."""
-    if not hasattr(support, "x") or not hasattr(support, "y"):
-        raise MamlkitError(
-            f"{type(learner).__name__} fits points (x, y), but the support holds "
-            f"{list(support._fields)}; use mk.Data(x, y), or mk.MAML with a loss of your own."
-        )
 
 
 def check_size(model: nn.Module, x: Tensor) -> None:

@@ -11,10 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mamlkit.checks import count, number
+from mamlkit.checks import count, number, one_of
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
-from mamlkit.learners.checking import check_pairs
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.solvers import HINGE, LOGISTIC, newton, ridge
 from mamlkit.losses import Loss, Predict, cross_entropy, mse
@@ -56,7 +55,11 @@ class ClosedForm(MetaLearner):
 
     def check_support(self, support: Any) -> None:
         """Refuse a support, leaves ``[n_tasks, n, ..]``, that cannot be fitted."""
-        check_pairs(self, support)
+        if not hasattr(support, "x") or not hasattr(support, "y"):
+            raise MamlkitError(
+                f"{type(self).__name__} fits points (x, y), but the support holds "
+                f"{list(support._fields)}; use mk.Data(x, y), or mk.MAML with a loss of your own."
+            )
         self.check_y(support.y)
 
 
@@ -82,6 +85,7 @@ class RidgeHead(ClosedForm):
     """
 
     head: Head = "ridge"
+    _settings: tuple[str, ...] = ("penalty", "learn_penalty", "bias")
 
     def __init__(
         self,
@@ -131,12 +135,6 @@ class RidgeHead(ClosedForm):
                 "number a point use y.reshape(-1, 1); for labels [n] use ClassifierHead."
             )
 
-    def extra_repr(self) -> str:
-        """The settings, for printing and to tell checkpoints apart."""
-        names = ["penalty", "learn_penalty", "bias"]
-        settings = [f"{name}={getattr(self, name)!r}" for name in names]
-        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
-
 
 class ClassifierHead(RidgeHead):
     """A linear classifier on learned features, fitted to each task exactly.
@@ -164,6 +162,8 @@ class ClassifierHead(RidgeHead):
         loss: ``(predict, data) -> scalar``, judges the query.
     """
 
+    _settings = ("ways", "head", "newton_steps", *RidgeHead._settings)
+
     def __init__(
         self,
         model: nn.Module,
@@ -177,8 +177,7 @@ class ClassifierHead(RidgeHead):
         loss: Loss = cross_entropy,
     ) -> None:
         super().__init__(model, penalty, learn_penalty=learn_penalty, bias=bias, loss=loss)
-        if head not in ("ridge", "logistic", "hinge"):
-            raise MamlkitError(f"head={head!r} is not known; use 'ridge', 'logistic' or 'hinge'.")
+        one_of("head", head, ("ridge", "logistic", "hinge"))
         self.ways, self.head = count("ways", ways, least=2), head
         self.newton_steps = count("newton_steps", newton_steps)
         self.log_scale = nn.Parameter(next(self.model.parameters()).new_zeros(()))
@@ -199,11 +198,6 @@ class ClassifierHead(RidgeHead):
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not labels ``[n_tasks, n]`` from 0 to ways - 1."""
         check_labels(y, self.ways)
-
-    def extra_repr(self) -> str:
-        """The settings, for printing and to tell checkpoints apart."""
-        own = f"ways={self.ways}, head={self.head!r}, newton_steps={self.newton_steps}"
-        return f"{own}, {super().extra_repr()}"
 
 
 def one_hot(y: Tensor, ways: int, like: Tensor) -> Tensor:

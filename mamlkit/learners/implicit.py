@@ -41,8 +41,7 @@ class ImplicitMAML(LearnedStart):
     solver stops when the data says so, so it cannot be captured or compiled.
 
     Args:
-        model: any module without BatchNorm running statistics or Dropout; copied, so one model can
-            start several learners.
+        model, loss: as for :class:`mamlkit.MAML`.
         penalty: lambda, in units of the loss over those of the weights squared; the start value
             where it is learned. Small: far from the start, slow to solve, and H + lambda may not be
             positive, so that the meta-gradient is only what conjugate gradients had found until
@@ -55,7 +54,6 @@ class ImplicitMAML(LearnedStart):
             fraction of its right-hand side. Below some 1e-6 use float64.
         max_steps: largest number of steps of the solver.
         max_cg: largest number of conjugate-gradient steps for the meta-gradient.
-        loss: ``(predict, data) -> scalar``, for support and query.
 
     Attributes:
         reached: how far the solver came with the tasks it was given last, in training or
@@ -64,6 +62,8 @@ class ImplicitMAML(LearnedStart):
         steps_taken: steps of the solver there, ``[n_tasks]``.
         reached_cg: relative residual of the last meta-gradient's linear system, ``[n_tasks]``.
     """
+
+    _settings = ("penalty", "learn_penalty", "tolerance", "max_steps", "max_cg", "adapted")
 
     def __init__(
         self,
@@ -138,12 +138,6 @@ class ImplicitMAML(LearnedStart):
 
         support, query = vmap(one_task)(self.solve(batch.support), batch.support, batch.query)
         return Episodes(support, query)
-
-    def extra_repr(self) -> str:
-        """The settings, for printing and to tell checkpoints apart."""
-        names = ["penalty", "learn_penalty", "tolerance", "max_steps", "max_cg", "adapted"]
-        settings = [f"{name}={getattr(self, name)!r}" for name in names]
-        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
 
     @torch.no_grad()
     def _adjoint(self, phi: Tensor, batch: TaskBatch) -> Tensor:

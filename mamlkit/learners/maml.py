@@ -87,6 +87,10 @@ class MAML(LearnedStart):
     """
 
     annealed: Tensor
+    _settings: tuple[str, ...] = ("inner_lr", "inner_steps", "first_order", "learn_lr")
+    _settings += ("positive_lr", "step_weights", "adapted")
+    _unusual: tuple[tuple[str, Any], ...] = (("rule", plain), ("penalty", 0.0))
+    _unusual += (("learn_penalty", False), ("anneal", 0), ("second_order_from", 0))
 
     def __init__(
         self,
@@ -169,13 +173,3 @@ class MAML(LearnedStart):
             mixed = [left * e + (1 - left) * w for e, w in pairs]
             self.annealed.copy_(self.annealed.new_tensor(mixed))
         self.phase = (done < self.second_order_from, left > 0)
-
-    def extra_repr(self) -> str:
-        """The settings, for printing and to tell checkpoints apart."""
-        names = ["inner_lr", "inner_steps", "first_order", "learn_lr", "positive_lr"]
-        names += ["step_weights", "adapted"]
-        unusual = {"rule": plain, "penalty": 0.0, "learn_penalty": False}
-        unusual |= {"anneal": 0, "second_order_from": 0}
-        names += [name for name, usual in unusual.items() if getattr(self, name) != usual]
-        settings = [f"{name}={getattr(self, name)!r}" for name in names]
-        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])

@@ -36,6 +36,8 @@ class MetaLearner(nn.Module):
     inner_steps: int = 0
     step_weights: tuple[float, ...] = (1.0,)
     result: type[Adapted] = Adapted
+    _settings: tuple[str, ...] = ()  # told by repr, beside the loss
+    _unusual: tuple[tuple[str, Any], ...] = ()  # told too, where they differ from these values
 
     def __init__(self, model: nn.Module, loss: Loss = mse) -> None:
         super().__init__()
@@ -123,6 +125,12 @@ class MetaLearner(nn.Module):
         theta = {name: w.detach().clone() for name, w in path[-1].items()}
         name = type(network).__name__
         return self.result(frozen.predictor(theta), {**weights, **theta}, losses, name)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing and to tell checkpoints apart."""
+        unusual = [name for name, usual in self._unusual if getattr(self, name) != usual]
+        told = [f"{name}={getattr(self, name)!r}" for name in (*self._settings, *unusual)]
+        return ", ".join([*told, f"loss={getattr(self.loss, '__name__', self.loss)}"])
 
     def network(self) -> nn.Module:
         """The model, whose parameters tell type and device."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,11 +61,6 @@ class Multistart(Stacked):
                 f"make(seed) returned {type(self.learner).__name__}."
             )
 
-    @property
-    def learner(self) -> MAML:
-        """The one learner that all starts share, but for their parameters."""
-        return cast(MAML, self.member.learner)
-
     def weights_now(self) -> Sequence[float] | Tensor:
         """The weights of the steps at this point of training, as the starts have them."""
         return self.learner.weights_now()
@@ -77,7 +72,7 @@ class Multistart(Stacked):
         fits the support; and the support losses, after each step of the best start.
         """
 
-        def one_start(learner: MAML) -> tuple[Tensor, Tensor]:
+        def one_start(learner: MetaLearner) -> tuple[Tensor, Tensor]:
             path, losses = learner.inner_path(support, used[-1])
             on_query = [self.query_loss(learner.predictor(path[k]), query) for k in used]
             return torch.stack(on_query), losses

@@ -25,6 +25,8 @@ class Prototypes(ClosedForm):
         loss: ``(predict, data) -> scalar``, judges the query.
     """
 
+    _settings = ("ways",)
+
     def __init__(self, model: nn.Module, ways: int, *, loss: Loss = cross_entropy) -> None:
         super().__init__(model, loss)
         self.ways = count("ways", ways, least=2)
@@ -49,7 +51,3 @@ class Prototypes(ClosedForm):
                 f"class {label} has no support point in task {task}, so it has no prototype; give "
                 f"every class from 0 to {self.ways - 1} at least one point."
             )
-
-    def extra_repr(self) -> str:
-        """The settings, for printing and to tell checkpoints apart."""
-        return f"ways={self.ways}, loss={getattr(self.loss, '__name__', self.loss)}"

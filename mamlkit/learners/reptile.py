@@ -32,12 +32,10 @@ class Reptile(MAML):
     query after adapting to the support alone; it costs a second inner loop and gives no gradient.
 
     Args:
-        model: any module without BatchNorm running statistics or Dropout; copied, so one model can
-            start several learners.
+        model, rule: as for :class:`mamlkit.MAML`.
         inner_lr: alpha, > 0.
         inner_steps: inner steps. One step is pooled training, which learns nothing about adapting;
             take several.
-        rule: what is done to a gradient before the step, as in :class:`mamlkit.MAML`.
         loss: ``(predict, data) -> scalar``, a mean over points.
     """
 

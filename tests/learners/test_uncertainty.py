@@ -142,7 +142,8 @@ def test_training_recovers_the_prior_of_a_linear_family() -> None:
     with torch.no_grad():  # the law is in the span of the features: no misfit
         head.log_misfit.fill_(math.log(0.01)).requires_grad_(False)
     mk.meta_train(head, family, outer_lr=0.03, schedule="cosine", seed=1, progress=False, **run)
-    mean, covariance = head.prior_mean[0].detach(), head.prior_covariance[0].detach()
+    mean, root = head.prior_mean[0].detach(), head.prior_root[0].detach()
+    covariance = root @ root.mT
     truth = torch.tensor([[0.25, 0.0], [0.0, 0.04]], dtype=F64)
     torch.testing.assert_close(mean, torch.tensor([2.0, 0.5], dtype=F64), rtol=0, atol=0.02)
     torch.testing.assert_close(covariance.diagonal(), truth.diagonal(), rtol=0.06, atol=0)
