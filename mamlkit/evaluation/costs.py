@@ -233,20 +233,8 @@ def _prepare(
     return sizes, weights[0].device if weights else torch.device("cpu"), jobs
 
 
-def _convolution_backward(
-    slope: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: bool,
-    output_padding: Any,
-    groups: int,
-    wanted: list[bool],
-    **_: Any,
-) -> int:
+def _convolution_backward(slope: Tensor, x: Tensor, weight: Tensor, *rest: Any, **_: Any) -> int:
+    *_bias_stride_padding_dilation, transposed, _output_padding, _groups, wanted = rest
     # Each of the two gradients takes as many products as the forward pass. (Torch's own formula
     # forgets that vmap makes one group of channels of each task.)
     return 2 * (x if transposed else slope).numel() * weight[0].numel() * sum(wanted[:2])

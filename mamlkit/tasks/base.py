@@ -47,8 +47,10 @@ class TaskBatch(NamedTuple):
     physics: Physics
 
 
-def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Draw ``n`` float64 numbers uniformly from ``[low, high)``; shape ``[n]``."""
+def uniform(
+    n: int | tuple[int, ...], low: float, high: float, generator: torch.Generator
+) -> Tensor:
+    """Draw float64 numbers uniformly from ``[low, high)``; ``n`` is how many, or a shape."""
     return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
 
 
@@ -188,9 +190,7 @@ class Family:
 
     def inputs(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
         """Draw where to measure: float64 ``[n_tasks, n, d_in]``, uniform over ``x_range``."""
-        low, high = interval("x_range", self.x_range)
-        u = torch.rand(n_tasks, n, self.d_in, generator=generator, dtype=torch.float64)
-        return low + (high - low) * u
+        return uniform((n_tasks, n, self.d_in), *interval("x_range", self.x_range), generator)
 
     def sample(
         self,
@@ -210,15 +210,25 @@ class Family:
         if None) on ``device``. Without a ``generator`` every call draws anew, and torch's global
         generator is left alone.
         """
-        n_tasks = count("n_tasks", n_tasks)
-        return self._tasks(n_tasks, shots, queries, generator, dtype, device)
+        n_tasks, generator = count("n_tasks", n_tasks), check_generator(generator)
+        sizes = self._sizes(shots, queries, shots)
+        batch = self.measure(self._physics(n_tasks, generator), *sizes, generator)
+        return convert(batch, dtype, device)
 
-    def every(self, shots: int, queries: int | None = None, **drawn: Any) -> TaskBatch:
-        """Each member of a finite family once, in order. ``drawn`` is ``generator``, ``dtype`` and
-        ``device``, as for :meth:`sample`; ``queries`` None takes all the rest where there are only
-        so many points, else 100.
+    def every(
+        self,
+        shots: int,
+        queries: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        **kind: Any,
+    ) -> TaskBatch:
+        """Each member of a finite family once, in order. ``kind`` is ``dtype`` and ``device``, as
+        for :meth:`sample`; ``queries`` None takes all the rest where there are only so many points,
+        else 100.
         """
-        return self._tasks(None, shots, queries, **drawn)
+        physics, sizes = self._of(self._finite("every")), self._sizes(shots, queries, QUERIES)
+        return convert(self.measure(physics, *sizes, check_generator(generator)), **kind)
 
     def measure(
         self, physics: Physics, shots: int, queries: int, generator: torch.Generator
@@ -320,25 +330,12 @@ class Family:
                 f"parameter, of all systems that parts speak of: {error}."
             ) from error
 
-    def _tasks(
-        self,
-        n_tasks: int | None,
-        shots: int,
-        queries: int | None,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> TaskBatch:
-        """So many tasks, or each member once if None."""
+    def _sizes(self, shots: int, queries: int | None, without_end: int) -> tuple[int, int]:
+        """Shots and queries; if None, the rest of a task, or so many where points have no end."""
         shots = count("shots", shots)
         if queries is None:
-            queries = self.rest(shots) or (QUERIES if n_tasks is None else shots)
-        queries, generator = count("queries", queries), check_generator(generator)
-        if n_tasks is None:
-            physics = self._of(self._finite("every"))
-        else:
-            physics = self._physics(n_tasks, generator)
-        return convert(self.measure(physics, shots, queries, generator), dtype, device)
+            queries = self.rest(shots) or without_end
+        return shots, count("queries", queries)
 
     def _grid(self, points: int) -> Tensor:
         low, high = interval("x_range", self.x_range)

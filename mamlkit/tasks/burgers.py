@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from mamlkit.checks import count, interval
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import Family, Physics, TaskBatch
 from mamlkit.tasks.collocation import Collocation
-
-Part = Literal["train", "validation", "test", "thin", "thick"]
 
 #: Ranges of the viscosity by part. "train", "validation" and "test" are fresh draws of one range;
 #: "thin" and "thick" lie outside it on either side.

@@ -88,7 +88,7 @@ class PointCharges(Family):
     def parts(self) -> Mapping[str, Any]:
         """The pairs of charges of each part, ``[n_members, 2]``."""
         drawn = {
-            part: uniform(60, 1.0, 6.0, fresh_generator(seed)).reshape(30, 2)
+            part: uniform((30, 2), 1.0, 6.0, fresh_generator(seed))
             for part, seed in (("validation", VALIDATION_SEED), ("test", TEST_SEED))
         }
         return {"train": torch.tensor(TRAINING_CHARGES, dtype=torch.float64), **drawn}

@@ -134,7 +134,7 @@ class LotkaVolterra(TrajectoryFamily):
 
     def starts(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
         """Uniform in [1, 2]^2: ``[n_tasks, n, 2]``."""
-        return uniform(n_tasks * n * 2, 1.0, 2.0, generator).reshape(n_tasks, n, 2)
+        return uniform((n_tasks, n, 2), 1.0, 2.0, generator)
 
     def field(self, y: Tensor, physics: Physics) -> Tensor:
         """The law: ``y [n_tasks, .., 2]``, prey and predators, to their rates of change."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mamlkit.checks import interval, number
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Physics, TaskBatch
+from mamlkit.tasks.base import Physics, TaskBatch, uniform
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 GRAVITY = 9.81  # m/s^2
@@ -87,10 +87,8 @@ class Pendulum(TrajectoryFamily):
 
     def starts(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
         """Released from rest, on either side: ``[n_tasks, n, 2]``."""
-        low, high = self.amplitude
-        u = torch.rand(n_tasks, n, generator=generator, dtype=torch.float64)
-        side = 2 * torch.randint(2, (n_tasks, n), generator=generator) - 1
-        q = side * (low + (high - low) * u)
+        q = uniform((n_tasks, n), *self.amplitude, generator)
+        q = (2 * torch.randint(2, (n_tasks, n), generator=generator) - 1) * q
         return torch.stack([q, torch.zeros_like(q)], dim=-1)
 
     def field(self, y: Tensor, physics: Physics) -> Tensor:

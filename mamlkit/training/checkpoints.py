@@ -151,14 +151,11 @@ def _read(path: str | Path) -> dict[str, Any]:
 
 def _check_fit(path: str | Path, learner: nn.Module, saved: dict[str, Any]) -> None:
     """Refuse weights of another learner, before any of them is loaded."""
-    own, found = learner.state_dict(), saved["learner"]
-    wrong = set(own) ^ set(found)
-    wrong |= {
-        k
-        for k in set(own) & set(found)
-        if not isinstance(found[k], Tensor) or own[k].shape != found[k].shape
-    }
-    if wrong:
+    own, found = (
+        {(name, w.shape if isinstance(w, Tensor) else None) for name, w in state.items()}
+        for state in (learner.state_dict(), saved["learner"])
+    )
+    if wrong := {name for name, _ in own ^ found}:
         raise MamlkitError(
             f"{path} holds another learner: {sorted(wrong)[:4]} differ in name or shape. Build the "
             f"learner as it was saved: {saved.get('description', saved.get('settings', ''))}"

@@ -163,7 +163,7 @@ def capture(
 
     try:
         record = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)
-        graph: fx.GraphModule = record(*weights.values(), *state.values(), *leaves)
+        graph = record(*weights.values(), *state.values(), *leaves)
     except MamlkitError:
         raise
     except Exception as error:  # torch raises another kind for each thing it cannot record
@@ -212,7 +212,7 @@ def _changes_nothing(node: fx.Node) -> bool:
     before, after = cast(Any, node.args[0]).meta.get("val"), node.meta["val"]
     if before is None:  # a constant
         return False
-    same: bool = before.shape == after.shape and before.dtype == after.dtype
+    same = before.shape == after.shape and before.dtype == after.dtype
     return same and before.stride() == after.stride()
 
 
@@ -252,11 +252,10 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Step:
     options: dict[str, Any] = {"cpp_wrapper": inputs[0].device.type == "cpu"}
     try:
         with torch.no_grad():
-            step = cast(Step, torch._inductor.compile(graph, list(inputs), options=options))
+            return cast(Step, torch._inductor.compile(graph, list(inputs), options=options))
     except Exception as error:  # whatever the compiler behind it raises
         raise MamlkitError(
             f"the step cannot be compiled: {str(error).strip().partition(chr(10))[0]} "
             "compile=True needs a C++ compiler (g++ or clang); install one, or use "
             "compile='capture', which needs none."
         ) from error
-    return step

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from mamlkit.checks import count, fresh_generator, number
+from mamlkit.checks import count, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import Family, TaskBatch, check_family
 from mamlkit.training.checkpoints import (
@@ -125,8 +125,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not isinstance(self.compile, bool) and self.compile != "capture":
             raise MamlkitError(f"compile must be False, 'capture' or True, not {self.compile!r}.")
-        if self.schedule not in ("constant", "cosine"):
-            raise MamlkitError(f"schedule must be 'constant' or 'cosine', not {self.schedule!r}.")
+        one_of("schedule", self.schedule, ("constant", "cosine"))
         for setting in fields(self):
             name, value = setting.name, getattr(self, setting.name)
             if name in ("compile", "schedule") or (value is None and setting.default is None):
@@ -232,11 +231,7 @@ class _Run:
                 f"compile={plan.compile!r} needs a learner that can be called on a batch, but "
                 f"{type(learner).__name__} has only query_losses; use compile=False."
             )
-        if not isinstance(family, Family):
-            raise MamlkitError(
-                f"family must be a Family, but {type(family).__name__} was given; "
-                "for example mk.tasks.Sinusoid()."
-            )
+        check_family(family)
         self.learner, self.family, self.plan, self.path = learner, family, plan, path
         self.query_losses: Callable[[TaskBatch], Tensor] = cast(Any, learner).query_losses
         like = next(iter(self.parameters.values()))

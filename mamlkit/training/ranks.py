@@ -50,8 +50,7 @@ class Ranks:
         if self.size == 1:
             return batch
         mine = self.share(len(batch.support[0]))
-        part: TaskBatch = torch.utils._pytree.tree_map(lambda t: t[mine], batch)
-        return part
+        return torch.utils._pytree.tree_map(lambda t: t[mine], batch)
 
     def average(
         self,
@@ -172,8 +171,7 @@ class Ranks:
         things: list[Any] = [thing]
         with self._in_touch():
             dist.broadcast_object_list(things, src=source)
-        received: T = things[0]
-        return received
+        return things[0]
 
     @contextmanager
     def _in_touch(self) -> Iterator[None]:
