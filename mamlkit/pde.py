@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ def slope(f: Predict, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
     _load_forward_mode()
     along = torch.zeros_like(x)
     along[..., column] = 1
-    return jvp(f, (x,), (along,))
+    return cast(tuple[Tensor, Tensor], jvp(f, (x,), (along,)))
 
 
 @cache

@@ -80,8 +80,11 @@ def refine(
         theta = unflatten(flat, named)
         return measure(lambda x: functional_call(model, theta, (x,)), data)
 
+    def error_of(flat: Tensor, data: Any) -> Tensor:
+        return value(flat, data, judge)
+
     step = _recorded(vmap(grad_and_value(value)), type(support))
-    error = _recorded(vmap(lambda flat, data: value(flat, data, judge)), type(query))
+    error = _recorded(vmap(error_of), type(query))
     if method == "adam":
         flat, *history = _adam(step, error, start.repeat(len(tasks), 1), support, query, steps, lr)
     else:

@@ -82,5 +82,5 @@ def flatten(weights: Weights) -> Tensor:
 
 def unflatten(row: Tensor, like: Weights) -> Weights:
     """A row ``[P]`` of :func:`flatten` as weights again, with the names and shapes of ``like``."""
-    parts = row.split([w.numel() for w in like.values()])
+    parts = torch.split(row, [w.numel() for w in like.values()])
     return {name: p.reshape(w.shape) for (name, w), p in zip(like.items(), parts, strict=True)}
