@@ -133,9 +133,7 @@ class RidgeHead(ClosedForm):
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""
-        names = ["penalty", "learn_penalty", "bias"]
-        settings = [f"{name}={getattr(self, name)!r}" for name in names]
-        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+        return self.settings("penalty", "learn_penalty", "bias")
 
 
 class ClassifierHead(RidgeHead):

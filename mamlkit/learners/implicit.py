@@ -141,9 +141,8 @@ class ImplicitMAML(LearnedStart):
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""
-        names = ["penalty", "learn_penalty", "tolerance", "max_steps", "max_cg", "adapted"]
-        settings = [f"{name}={getattr(self, name)!r}" for name in names]
-        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+        solver = ("tolerance", "max_steps", "max_cg")
+        return self.settings("penalty", "learn_penalty", *solver, "adapted")
 
     @torch.no_grad()
     def _adjoint(self, phi: Tensor, batch: TaskBatch) -> Tensor:

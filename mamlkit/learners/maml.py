@@ -177,5 +177,4 @@ class MAML(LearnedStart):
         unusual = {"rule": plain, "penalty": 0.0, "learn_penalty": False}
         unusual |= {"anneal": 0, "second_order_from": 0}
         names += [name for name, usual in unusual.items() if getattr(self, name) != usual]
-        settings = [f"{name}={getattr(self, name)!r}" for name in names]
-        return ", ".join([*settings, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+        return self.settings(*names)

@@ -136,6 +136,11 @@ class MetaLearner(nn.Module):
         check_size(self.model, x)
         run_model(self.model, {}, x)
 
+    def settings(self, *names: str) -> str:
+        """These attributes and the loss, for printing and to tell checkpoints apart."""
+        told = [f"{name}={getattr(self, name)!r}" for name in names]
+        return ", ".join([*told, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+
     def _check(self, batch: TaskBatch) -> None:
         check_batch(batch, dict(self.network().named_parameters()))
         if hasattr(batch.support, "x"):

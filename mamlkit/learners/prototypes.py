@@ -52,4 +52,4 @@ class Prototypes(ClosedForm):
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""
-        return f"ways={self.ways}, loss={getattr(self.loss, '__name__', self.loss)}"
+        return self.settings("ways")
