@@ -203,7 +203,7 @@ def test_peak_memory_agrees_with_the_allocator() -> None:
     job()
     gc.collect()
     with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
     ) as profile:
         job()
     events = profile.profiler.kineto_results.events()

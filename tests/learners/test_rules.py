@@ -12,7 +12,13 @@ from torch import Tensor, nn
 import mamlkit as mk
 from mamlkit.learners import Rule, adam, chain, clip, momentum
 from mamlkit.learners.rules import plain
-from tests.test_maml import meta_gradient, mlp, objective_differences, regression, relative_error
+from tests.learners.test_maml import (
+    meta_gradient,
+    mlp,
+    objective_differences,
+    regression,
+    relative_error,
+)
 
 F64 = torch.float64
 RULES = {

@@ -13,7 +13,7 @@ from mamlkit.checks import fresh_generator
 from mamlkit.learners import momentum
 from mamlkit.training.gradients import meta_gradients
 from mamlkit.training.loop import draw_tasks
-from tests.test_maml import (
+from tests.learners.test_maml import (
     Slope,
     meta_gradient,
     mlp,
