@@ -22,7 +22,7 @@ from torch import Tensor
 
 import mamlkit as mk
 from mamlkit.training.checkpoints import FORMAT
-from tests import killed_training
+from tests.training import killed_training
 
 F64 = torch.float64
 SCRIPT = Path(killed_training.__file__)
