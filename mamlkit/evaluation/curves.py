@@ -256,8 +256,8 @@ def new_tasks(
             f"n_tasks={n_tasks}, but this family has only {family.n_members} members, and the "
             "same one twice is no new task; leave out n_tasks to take each once."
         )
-    if queries is None:
-        queries = family.rest(count("shots", shots)) or QUERIES
+    if queries is None and family.pool is None:
+        queries = QUERIES
     generator = fresh_generator(count("seed", seed, least=0))
     return family.sample(n_tasks, shots, queries, generator=generator, dtype=torch.float64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -79,6 +80,7 @@ class Family:
     - ``noise``: standard deviation of the Gaussian noise on the *support* ``y``. The query holds
       the law itself, so a query error is an error against the truth.
     - ``x_label``, ``y_label``: names with units, for pictures.
+    - ``pool``: how many points (or trajectories) there are of each task; None if without end.
 
     A finite family holds systems that are there and cannot be drawn anew. In place of :meth:`draw`
     it has
@@ -106,15 +108,12 @@ class Family:
     x_label: str = "x"
     y_label: str = "y"
     constants: Mapping[str, Any] | None = None
+    parts: Mapping[str, Any] = MappingProxyType({})
     repeats: bool = False
+    pool: int | None = None
     fixed_by: tuple[int, int] | None = None  # n and seed of :meth:`fixed`
     _shown: tuple[str, ...] = ("d_in", "d_out", "x_range", "noise")  # by repr, from the class
     _held: Tensor | None = None  # the numbers of the members, where they are not all there are
-
-    @property
-    def parts(self) -> Mapping[str, Any]:
-        """What :meth:`split` knows: the name of each part; empty where tasks are drawn anew."""
-        return {}
 
     @property
     def members(self) -> Tensor | None:
@@ -250,12 +249,6 @@ class Family:
         support = Data(x[:, :shots], self._noisy(y[:, :shots], generator))
         return TaskBatch(support, Data(x[:, shots:], y[:, shots:]), physics)
 
-    def rest(self, shots: int) -> int | None:
-        """How many points of a task are left for the query, where there are only so many; None
-        where there is no end of them.
-        """
-        return None
-
     def curves(
         self, n_tasks: int, points: int = 200, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Physics]:
@@ -292,7 +285,9 @@ class Family:
 
     def __repr__(self) -> str:
         told = {name: getattr(self, name) for name in self._shown}
-        told |= {k: v for k, v in vars(self).items() if k[0] != "_" and k != "constants"}
+        told |= {
+            k: v for k, v in vars(self).items() if k[0] != "_" and k not in ("constants", "parts")
+        }
         if self._held is not None:
             told["members"] = self._held
         plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in told.items()}
@@ -332,9 +327,14 @@ class Family:
 
     def _sizes(self, shots: int, queries: int | None, without_end: int) -> tuple[int, int]:
         """Shots and queries; if None, the rest of a task, or so many where points have no end."""
-        shots = count("shots", shots)
+        shots, pool = count("shots", shots), self.pool
         if queries is None:
-            queries = self.rest(shots) or without_end
+            queries = without_end if pool is None else max(pool - shots, 1)
+        if pool is not None and shots + count("queries", queries) > pool:
+            raise MamlkitError(
+                f"shots={shots} and queries={queries} need {shots + queries} points, but each task "
+                f"has a pool of {pool}; ask for fewer."
+            )
         return shots, count("queries", queries)
 
     def _grid(self, points: int) -> Tensor:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +48,7 @@ class Burgers(Family):
 
     d_in, d_out = 3, 1
     x_label, y_label = "x", "u"
+    parts = VISCOSITIES
     _shown = ()
 
     def __init__(
@@ -65,11 +64,6 @@ class Burgers(Family):
             )
         self.nu_range, self.edges = (low, high), count("edges", edges)
         self.exact = bool(exact)
-
-    @property
-    def parts(self) -> Mapping[str, Any]:
-        """The ranges of the viscosity, :data:`VISCOSITIES`."""
-        return VISCOSITIES
 
     def restrict(self, part: str) -> None:
         """Take the viscosities of a part."""

@@ -5,7 +5,6 @@ Gaussian units without dimensions: a charge q has the potential q / r.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import torch
@@ -21,8 +20,12 @@ Intruder = Literal["charge", "dipole"]
 #: Where the two charges are: A on the left, B on the right, just outside the region of the training
 #: data.
 PLACES = ((-1.1, 0.0), (1.1, 0.0))
-TRAINING_CHARGES = tuple((float(a), float(b)) for a in range(1, 6) for b in range(1, 6))
-TEST_SEED, VALIDATION_SEED = 20_000, 10_000
+#: The pairs of charges of each part, ``[n_members, 2]``.
+PAIRS = {
+    "train": torch.cartesian_prod(*2 * [torch.arange(1, 6, dtype=torch.float64)]),
+    "validation": uniform((30, 2), 1.0, 6.0, fresh_generator(10_000)),
+    "test": uniform((30, 2), 1.0, 6.0, fresh_generator(20_000)),
+}
 
 
 def point_potential(x: Tensor, charges: Tensor, places: Tensor) -> Tensor:
@@ -66,6 +69,7 @@ class PointCharges(Family):
 
     d_in = 2
     x_label, y_label = "x", "potential"
+    parts = PAIRS
 
     def __init__(
         self,
@@ -84,18 +88,9 @@ class PointCharges(Family):
         self.grid = None if grid is None else count("grid", grid, least=2)
         self.part: str | None = None
 
-    @property
-    def parts(self) -> Mapping[str, Any]:
-        """The pairs of charges of each part, ``[n_members, 2]``."""
-        drawn = {
-            part: uniform((30, 2), 1.0, 6.0, fresh_generator(seed))
-            for part, seed in (("validation", VALIDATION_SEED), ("test", TEST_SEED))
-        }
-        return {"train": torch.tensor(TRAINING_CHARGES, dtype=torch.float64), **drawn}
-
     def restrict(self, part: str) -> None:
         """Hold the pairs of a part, and no others."""
-        q1, q2 = self.parts[part].T
+        q1, q2 = PAIRS[part].T
         self.constants = {"q1": q1, "q2": q2, "task": torch.arange(len(q1))}
         self.part, self._held = part, None
 

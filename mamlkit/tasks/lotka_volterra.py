@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -85,6 +85,7 @@ class LotkaVolterra(TrajectoryFamily):
     d_in = d_out = 2
     times = 0.5 * torch.arange(20, dtype=torch.float64)
     substeps = 60
+    parts = MappingProxyType({**ENVIRONMENTS, **BOXES})
     repeats = True
     _shown = ()
 
@@ -102,11 +103,6 @@ class LotkaVolterra(TrajectoryFamily):
         self.pool_seed = count("pool_seed", pool_seed, least=0)
         self.constants = _columns("train")
         self._pooled: Trajectories | None = None
-
-    @property
-    def parts(self) -> Mapping[str, Any]:
-        """The environments of the finite parts, and the boxes of the others."""
-        return {**ENVIRONMENTS, **BOXES}
 
     def restrict(self, part: str) -> None:
         """Take the environments of a part; "train" has a pool of 4, unless it had one."""
@@ -169,21 +165,12 @@ class LotkaVolterra(TrajectoryFamily):
         found = [[one(y, float(beta), float(delta)) for y in task] for task, beta, delta in pairs]
         return torch.as_tensor(np.array(found))
 
-    def rest(self, shots: int) -> int | None:
-        """What is left of a pool."""
-        return None if self.pool is None else max(self.pool - shots, 1)
-
     def measure(
         self, physics: Physics, shots: int, queries: int, generator: torch.Generator
     ) -> TaskBatch:
         """Record fresh trajectories, or take some of the pool."""
         if self.pool is None:
             return super().measure(physics, shots, queries, generator)
-        if shots + queries > self.pool:
-            raise MamlkitError(
-                f"{shots} shots and {queries} queries were asked for, but the pool holds "
-                f"{self.pool} trajectories of each environment; lower them, or raise pool."
-            )
         known, n_tasks = _columns(self.part), len(physics["beta"])
         same = [physics[name][:, None] == values for name, values in known.items()]
         where = torch.stack(same).all(0).int().argmax(1)  # the environment of each task

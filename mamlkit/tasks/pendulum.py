@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -52,6 +51,7 @@ class Pendulum(TrajectoryFamily):
     times = torch.linspace(0, 5, 51, dtype=torch.float64)
     support_times = 21
     x_label, y_label = "time t [s]", "angle q [rad]"
+    parts = LENGTHS
 
     def __init__(
         self,
@@ -69,11 +69,6 @@ class Pendulum(TrajectoryFamily):
                 f"lengths={self.lengths} and amplitude={self.amplitude} were given."
             )
         self.noise, self.drag, self.spring = number("noise", noise), number("drag", drag), spring
-
-    @property
-    def parts(self) -> Mapping[str, Any]:
-        """The lengths, :data:`LENGTHS`."""
-        return LENGTHS
 
     def restrict(self, part: str) -> None:
         """Take the lengths of a part."""

@@ -234,7 +234,7 @@ def test_explorer_says_what_is_wrong_instead_of_dying(learners):
     family = mk.tasks.VapourPressure().split("test")  # 39 points a curve
     box = widgets.explorer(family, {"law": mk.yardsticks.LeeKesler()}, shots=2, max_shots=60)
     controls(box)["shots"].value = 50
-    assert "but a curve has 39" in text(box)
+    assert "pool of 39" in text(box)
 
 
 def test_explorer_refuses_a_family_without_curves(learners):

@@ -92,7 +92,7 @@ def test_a_pool_holds_four_trajectories_and_never_shows_one_twice() -> None:
             (float(batch.physics["beta"][i]), float(batch.physics["delta"][i]))
         )
         assert {tuple(s) for s in starts[i].tolist()} == {tuple(s) for s in known[mine].tolist()}
-    with pytest.raises(mk.MamlkitError, match="pool holds 4"):
+    with pytest.raises(mk.MamlkitError, match="pool of 4"):
         train.sample(2, 2, 3)
 
 
