@@ -56,12 +56,6 @@ def _cannot_take(model: nn.Module, x: Tensor, why: str) -> MamlkitError:
     )
 
 
-def _zero_context(length: int, like: Tensor | None = None) -> nn.Parameter:
-    """A start that stays zero: adapted by the inner loop, not trained by the outer one."""
-    zeros = torch.zeros(length) if like is None else like.detach().new_zeros(length)
-    return nn.Parameter(zeros, requires_grad=False)
-
-
 class MLP(nn.Module):
     """A fully connected network, ``[..., d_in] -> [..., d_out]``, linear in its last layer.
 
@@ -113,7 +107,7 @@ class MLP(nn.Module):
         for layer in self.layers:
             _initialise(layer, generator)
         if context:
-            self.context = _zero_context(context)
+            self.context = nn.Parameter(torch.zeros(context), requires_grad=False)
         if self.feed == "modulate":
             self.pair_widths = [2 * width for width in sizes[1:-1]]  # a scale and a shift each
             self.modulation = _empty(nn.Linear, context, sum(self.pair_widths), bias=False)
@@ -164,8 +158,8 @@ class LowRank(nn.Module):
                 f"LowRank needs a torch.nn.Module with parameters, but {model!r} was given."
             )
         self.model = copy.deepcopy(model)
-        like = next(self.model.parameters())
-        self.context = _zero_context(count("context", context), like)
+        zeros = next(self.model.parameters()).detach().new_zeros(count("context", context))
+        self.context = nn.Parameter(zeros, requires_grad=False)
         self.names = [name for name, _ in self.model.named_parameters()]
         generator = fresh_generator(seed)
         self.directions = nn.ParameterList()

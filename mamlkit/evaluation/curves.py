@@ -25,7 +25,6 @@ from mamlkit.tasks.base import (
     check_family,
     convert,
 )
-from mamlkit.training.loop import draw_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -248,8 +247,10 @@ def new_tasks(
 ) -> TaskBatch:
     """The tasks that :func:`evaluate` and its kin judge on: float64, fixed by ``seed``."""
     check_family(family)
+    drawn: Any = {"generator": fresh_generator(count("seed", seed, least=0))}
+    drawn["dtype"] = torch.float64
     if n_tasks is None and family.members is not None:
-        return draw_tasks(family, shots, queries, None, seed, dtype=torch.float64)
+        return family.every(shots, queries, **drawn)
     n_tasks = 600 if n_tasks is None else count("n_tasks", n_tasks)
     if family.n_members is not None and n_tasks > family.n_members and not family.repeats:
         raise MamlkitError(
@@ -258,8 +259,7 @@ def new_tasks(
         )
     if queries is None and family.pool is None:
         queries = QUERIES
-    generator = fresh_generator(count("seed", seed, least=0))
-    return family.sample(n_tasks, shots, queries, generator=generator, dtype=torch.float64)
+    return family.sample(n_tasks, shots, queries, **drawn)
 
 
 def check_learners(asker: str, learners: Any) -> None:

@@ -354,8 +354,11 @@ class _Run:
             self.query_losses(self.family.sample(n_first, *given, generator=first, **self.drawn))
         if validation is None:
             return None
-        seed = plan.seed + 10**6
-        return draw_tasks(validation, *given, plan.validation_tasks, seed, **self.drawn)
+        check_family(validation)
+        drawn = {"generator": fresh_generator(plan.seed + 10**6), **self.drawn}
+        if validation.members is not None:
+            return validation.every(*given, **drawn)
+        return validation.sample(plan.validation_tasks, *given, **drawn)
 
     def _meta_gradient(self) -> tuple[float, list[float]]:
         plan, told = self.plan, getattr(self.learner, "at_iteration", None)
@@ -384,10 +387,16 @@ class _Run:
         def read() -> dict[str, Any] | None:
             return read_checkpoint(path, self.learner, settings) if Path(path).exists() else None
 
+        def write_nothing() -> None:  # what cannot be written is found now, not after an hour
+            with atomically(path, keep=False):
+                pass
+
         saved = ranks.together(read)
-        reached = ranks.gather(-1 if saved is None else _whole(saved.get("iteration")))
+        # What is no whole number is told apart later, as damage.
+        done = None if saved is None else saved.get("iteration")
+        reached = ranks.gather(done if isinstance(done, int) else 0 if saved else -1)
         if max(reached) < 0:
-            ranks.together(lambda: _check_writable(path) if ranks.rank == 0 else None)
+            ranks.together(lambda: write_nothing() if ranks.rank == 0 else None)
             return False
         self._take_up(ranks.broadcast(saved or {}, source=reached.index(max(reached))))
         return True
@@ -430,28 +439,6 @@ class _Run:
             "iteration": self.done,
         }
         write_atomically(path, content)
-
-
-def draw_tasks(
-    family: Family, shots: int, queries: int | None, n_tasks: int | None, seed: int, **drawn: Any
-) -> TaskBatch:
-    """A fixed set of tasks: each member once if the family is finite, else ``n_tasks`` draws."""
-    check_family(family)
-    generator = fresh_generator(seed)
-    if family.members is not None:
-        return family.every(shots, queries, generator=generator, **drawn)
-    return family.sample(n_tasks or 600, shots, queries, generator=generator, **drawn)
-
-
-def _check_writable(path: str | Path) -> None:
-    """A place that cannot be written is found now, not after an hour."""
-    with atomically(path, keep=False):
-        pass
-
-
-def _whole(iteration: Any) -> int:
-    """How far a checkpoint got; what is no whole number is told apart later, as damage."""
-    return iteration if isinstance(iteration, int) else 0
 
 
 def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:

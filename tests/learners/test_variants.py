@@ -12,7 +12,6 @@ import mamlkit as mk
 from mamlkit.checks import fresh_generator
 from mamlkit.learners import momentum
 from mamlkit.training.gradients import meta_gradients
-from mamlkit.training.loop import draw_tasks
 from tests.learners.test_maml import (
     Slope,
     meta_gradient,
@@ -185,7 +184,7 @@ def test_validation_uses_the_final_weights() -> None:
     history = mk.meta_train(
         learner, LAW, iterations=1, validation=LAW, validation_tasks=6, validate_every=1, **SMALL
     )
-    held_out = draw_tasks(LAW, 4, None, 6, 10**6, dtype=F64)
+    held_out = LAW.sample(6, 4, generator=torch.Generator().manual_seed(10**6), dtype=F64)
     last = learner.episodes(held_out).query[:, -1].mean()
     assert history.validation_loss == [pytest.approx(float(last), rel=1e-12)]
     mixed = float(learner(held_out)[0].detach().mean())
