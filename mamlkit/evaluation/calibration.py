@@ -13,7 +13,7 @@ from torch import Tensor
 from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import check_learners, curve_of, half_width, new_tasks
-from mamlkit.learners.beliefs import Belief, Gaussian
+from mamlkit.learners.beliefs import Belief, Gaussian, distribution_of
 from mamlkit.losses import Predict
 from mamlkit.tasks.base import Data, Family, TaskBatch
 
@@ -132,12 +132,8 @@ def beliefs(learner: Any, batch: TaskBatch) -> Gaussian:
         return learner.corrected(beliefs(learner.learner, batch))
 
     def ask(predict: Predict, query: Data) -> Tensor:
-        if not hasattr(predict, "distribution"):
-            raise MamlkitError(
-                f"{type(learner).__name__} predicts numbers without a variance; calibration needs "
-                "a prediction with .distribution(x), such as mk.BayesianHead or mk.Ensemble gives."
-            )
-        return torch.stack(tuple(predict.distribution(query.x)))  # [2, m, d_out]
+        asker = f"calibration of {type(learner).__name__}"
+        return torch.stack(tuple(distribution_of(predict, asker)(query.x)))  # [2, m, d_out]
 
     found = curve_of(learner, batch, None, ask).losses[:, -1]  # [n_tasks, 2, m, d_out]
     if not (torch.isfinite(found).all() and (found[:, 1] > 0).all()):

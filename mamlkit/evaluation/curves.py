@@ -267,10 +267,10 @@ def check_learners(asker: str, learners: Any) -> None:
     if not isinstance(learners, Mapping) or not learners:
         raise MamlkitError(f"{asker} needs a dict of learners, such as {{'MAML': learner}}.")
     for name, learner in learners.items():
-        check_learner(repr(name), learner)
+        check_adapts(repr(name), learner)
 
 
-def check_learner(name: str, learner: Any) -> None:
+def check_adapts(name: str, learner: Any) -> None:
     """Refuse what cannot adapt."""
     if isinstance(learner, type) or not hasattr(learner, "adapt"):
         given = f"the class {learner.__name__}" if isinstance(learner, type) else repr(learner)
@@ -286,7 +286,7 @@ def curve_of(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | Non
         episodes: Episodes = cast(Any, learner).episodes(move_to(learner, batch), steps, loss)
         support, query = (t.double().cpu() for t in episodes)
         return Curve(query, support, batch.physics)
-    check_learner("a learner", learner)
+    check_adapts("a learner", learner)
     if steps is not None:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
     inner = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)

@@ -63,16 +63,21 @@ class AdaptedGaussian(Adapted):
         return self._ask(self._predict.gain, x)
 
 
+def distribution_of(predict: Any, asker: str) -> Callable[[Tensor], Gaussian]:
+    """What gives the Gaussian of a prediction; a prediction without one is refused."""
+    if not hasattr(predict, "distribution"):
+        raise MamlkitError(
+            f"{asker} needs a prediction with .distribution(x), such as mk.BayesianHead or "
+            "mk.Ensemble gives; this one is a number without a variance."
+        )
+    return predict.distribution
+
+
 def gaussian_nll(predict: Predict, data: Data) -> Tensor:
     """Negative log likelihood of ``data.y`` under ``predict.distribution``, mean over points and
     outputs: ``log(2 pi v) / 2 + (y - m)^2 / (2 v)``. Points are judged one by one.
     """
-    if not hasattr(predict, "distribution"):
-        raise MamlkitError(
-            "gaussian_nll needs a prediction with .distribution(x), such as that of "
-            "mk.BayesianHead or mk.Ensemble; this one gives no variance."
-        )
-    mean, variance = predict.distribution(data.x)
+    mean, variance = distribution_of(predict, "gaussian_nll")(data.x)
     if mean.shape != data.y.shape:
         raise MamlkitError(
             f"the model predicts shape {list(mean.shape)}, but y has shape {list(data.y.shape)}; "
@@ -88,11 +93,5 @@ def where_next(predict: Any, x: Tensor) -> int:
     Measuring at c lowers the variance at j by ``cov(j, c)^2 / (cov(c, c) + noise^2)``, whatever
     comes out. For an ensemble and the rest: the candidate where the variance is greatest.
     """
-    if not hasattr(predict, "distribution"):
-        raise MamlkitError(
-            "where_next needs a prediction with .distribution(x), such as mk.BayesianHead or "
-            "mk.Ensemble gives; this one has no variance."
-        )
-    x = as_points("x", x)
-    gain = predict.gain if hasattr(predict, "gain") else Belief(predict.distribution).gain
-    return int(gain(x).argmax())
+    belief = Belief(distribution_of(predict, "where_next"), getattr(predict, "gain", None))
+    return int(belief.gain(as_points("x", x)).argmax())

@@ -195,7 +195,7 @@ def test_the_gaussian_process_is_as_sure_as_scikit_learns() -> None:
         (lambda: calibration({"e": EXACT}, FAMILY, levels=1.5), "between 0 and 1"),
         (lambda: calibration({"e": EXACT}, FAMILY, levels=()), "between 0 and 1"),
         (lambda: calibration({"e": mk.yardsticks.Zero()}, FAMILY), "without a variance"),
-        (lambda: recalibrate(mk.MAML(mk.models.MLP(1, 1)), FAMILY), "MAML predicts numbers"),
+        (lambda: recalibrate(mk.MAML(mk.models.MLP(1, 1)), FAMILY), "calibration of MAML"),
         (lambda: calibration({"e": Wrong(0.0)}, FAMILY, n_tasks=2), "not above zero"),
         (lambda: calibration({"e": Wrong(math.nan)}, FAMILY, n_tasks=2), "not finite"),
         (lambda: Recalibrated(EXACT, 0.0), "scale must be a finite number > 0"),
