@@ -35,18 +35,19 @@ def _widths(hidden: Sequence[int]) -> list[int]:
     return [count("hidden", width) for width in hidden]
 
 
-def _empty(kind: type[nn.Module], *sizes: int, **settings: Any) -> nn.Module:
-    """A layer without values yet, so that torch's global generator is left alone."""
-    return cast(Any, nn.utils.skip_init)(kind, *sizes, **settings)
-
-
-def _initialise(layer: nn.Module, generator: torch.Generator) -> None:
-    """Torch's default (uniform in +-1/sqrt(fan in)), from a generator of our own."""
+def _layer(
+    generator: torch.Generator, kind: type[nn.Module], *sizes: int, **settings: Any
+) -> nn.Module:
+    """A layer with torch's default start (uniform in +-1/sqrt(fan in)), drawn from ``generator``:
+    torch's global one is left alone.
+    """
+    layer: nn.Module = cast(Any, nn.utils.skip_init)(kind, *sizes, **settings)
     bound = layer.get_parameter("weight")[0].numel() ** -0.5
     with torch.no_grad():
         for parameter in layer.parameters():
             u = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(bound * (2 * u - 1))
+    return layer
 
 
 def _cannot_take(model: nn.Module, x: Tensor, why: str) -> MamlkitError:
@@ -100,18 +101,16 @@ class MLP(nn.Module):
         sizes[-1] *= 1 + context if self.feed == "affine" else 1
         low, high = (-1.0, 1.0) if x_range is None else interval("x_range", x_range)
         self.activation = ACTIVATIONS[one_of("activation", activation, ACTIVATIONS)]
-        self.layers = nn.ModuleList(_empty(nn.Linear, m, n) for m, n in pairwise(sizes))
+        generator = fresh_generator(seed)
+        self.layers = nn.ModuleList(_layer(generator, nn.Linear, m, n) for m, n in pairwise(sizes))
         self.register_buffer("offset", torch.tensor((low + high) / 2))
         self.register_buffer("scale", torch.tensor((high - low) / 2))
-        generator = fresh_generator(seed)
-        for layer in self.layers:
-            _initialise(layer, generator)
         if context:
             self.context = nn.Parameter(torch.zeros(context), requires_grad=False)
         if self.feed == "modulate":
             self.pair_widths = [2 * width for width in sizes[1:-1]]  # a scale and a shift each
-            self.modulation = _empty(nn.Linear, context, sum(self.pair_widths), bias=False)
-            _initialise(self.modulation, generator)
+            total = sum(self.pair_widths)
+            self.modulation = _layer(generator, nn.Linear, context, total, bias=False)
 
     def extra_repr(self) -> str:
         """The activation and the interval of the inputs, for printing."""
@@ -205,14 +204,12 @@ class CNN(nn.Module):
         sizes = [count("channels", channels), *_widths(hidden)]
         self.channels = sizes[0]
         self.activation = ACTIVATIONS[one_of("activation", activation, ACTIVATIONS)]
+        generator = fresh_generator(seed)
         self.convolutions = nn.ModuleList(
-            _empty(nn.Conv2d, m, n, 3, padding=1, padding_mode="circular")
+            _layer(generator, nn.Conv2d, m, n, 3, padding=1, padding_mode="circular")
             for m, n in pairwise(sizes)
         )
-        self.head = _empty(nn.Linear, sizes[-1], count("d_out", d_out))
-        generator = fresh_generator(seed)
-        for layer in [*self.convolutions, self.head]:
-            _initialise(layer, generator)
+        self.head = _layer(generator, nn.Linear, sizes[-1], count("d_out", d_out))
 
     def extra_repr(self) -> str:
         """The activation, for printing."""

@@ -420,7 +420,10 @@ def buffered(seed: int) -> mk.MAML:
             "features=4",
         ),
         (lambda: head3().adapt(normal(4, 1), normal(4, 1), steps=2), "no inner steps"),
-        (lambda: gaussian_nll(lambda x: x, mk.Data(normal(2, 1), normal(2, 1))), "without a variance"),
+        (
+            lambda: gaussian_nll(lambda x: x, mk.Data(normal(2, 1), normal(2, 1))),
+            "without a variance",
+        ),
         (lambda: gaussian_nll(head3().adapt(X, X), mk.Data(X, normal(4, 2))), "both alike"),
         (lambda: where_next(maml(0).adapt(X, X), X), "without a variance"),
         (lambda: where_next(head3().adapt(X, X), X[:, 0]), "points are rows"),
