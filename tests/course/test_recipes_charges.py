@@ -83,15 +83,15 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    table = charges.RECIPE.table()
+    table = recipes.shipped_table("charges")
     assert set(table) == set(charges.PROTOCOLS) - {"long"}
     for name, rows in table.items():
         values = charges.PENALTIES if name == "ridge" else charges.STEP_SIZES
         tried = [[value, rate] for value in values for rate in charges.OUTER_LRS]
         assert [row[:2] for row in rows] == tried
         best = min((error, value, rate) for value, rate, error in rows if error is not None)
-        assert charges.CHOSEN[name] == best[1:]
-    assert charges.CHOSEN["long"] == charges.CHOSEN["ridge"]
+        assert charges.CHOSEN[name][:2] == best[1:]
+    assert charges.CHOSEN["long"][:2] == charges.CHOSEN["ridge"][:2]
 
 
 def test_a_tiny_search(tmp_path: Path) -> None:

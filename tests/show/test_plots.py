@@ -223,7 +223,8 @@ def test_page_draws_each_member_and_marks_the_best_and_the_worst():
     errors = []
     for i, ax in enumerate(shown):
         truth, predicted, measured = ax.lines
-        errors.append(np.sqrt(np.mean((predicted.get_ydata() - truth.get_ydata()) ** 2)))
+        wrong = np.asarray(predicted.get_ydata()) - np.asarray(truth.get_ydata())
+        errors.append(np.sqrt(np.mean(wrong**2)))
         assert measured.get_xdata() == pytest.approx([0.7])
         assert measured.get_ydata() == pytest.approx(batch.support.y[i, :, 0])
         assert truth.get_linestyle() != predicted.get_linestyle()
