@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from mamlkit.cli import lab, quickstart, reproduce, train
-from mamlkit.cli.common import DONE, EXIT_CODES, FAILED, INTERRUPTED, WRONG_USAGE, make_parser
+from mamlkit.cli.common import DONE, FAILED, INTERRUPTED, WRONG_USAGE, make_parser
 from mamlkit.errors import MamlkitError
 
 
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  mamlkit quickstart       the main job, in under a minute\n"
         "  mamlkit lab              the course, in your browser\n"
-        "  mamlkit lab --help       more about one command\n\n" + EXIT_CODES,
+        "  mamlkit lab --help       more about one command",
     )
     parser.add_argument("--version", action="version", version=f"mamlkit {version('mamlkit')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")

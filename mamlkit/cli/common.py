@@ -23,10 +23,11 @@ EXIT_CODES = """exit codes:
 
 
 def make_parser(make: Callable[..., Any], **settings: Any) -> argparse.ArgumentParser:
-    """A parser made by ``make``. Help keeps the line breaks of its examples, so the description is
-    wrapped here.
+    """A parser made by ``make``, whose help ends with the exit codes. Help keeps the line breaks of
+    its examples, so the description is wrapped here.
     """
     settings["description"] = textwrap.fill(settings["description"], 78)
+    settings["epilog"] = f"{settings['epilog']}\n\n{EXIT_CODES}"
     parser: argparse.ArgumentParser = make(
         **settings, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mamlkit.cli.common import EXIT_CODES, make_folder, make_parser
+from mamlkit.cli.common import make_folder, make_parser
 from mamlkit.errors import MamlkitError
 
 
@@ -26,8 +26,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  mamlkit lab                         the folder mamlkit-notebooks, here\n"
         "  mamlkit lab ~/course --no-browser   another folder; open the printed address yourself\n"
-        "\nJupyterLab's own settings hold: JUPYTER_PORT=8899 mamlkit lab uses another port.\n\n"
-        + EXIT_CODES,
+        "\nJupyterLab's own settings hold: JUPYTER_PORT=8899 mamlkit lab uses another port.",
     )
     command.add_argument(
         "folder",

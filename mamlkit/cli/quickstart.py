@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mamlkit.cli.common import EXIT_CODES, make_folder, make_parser, whole
+from mamlkit.cli.common import make_folder, make_parser, whole
 from mamlkit.course import quickstart
 
 
@@ -19,9 +19,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Meta-train on real fluids, take one boiling measurement of each fluid of the "
         "test split, and predict its whole vapour-pressure curve. Prints a table against the "
         "yardsticks; saves the picture and the learner.",
-        epilog="examples:\n"
-        "  mamlkit quickstart\n"
-        "  mamlkit quickstart --out results --seed 3\n\n" + EXIT_CODES,
+        epilog="examples:\n  mamlkit quickstart\n  mamlkit quickstart --out results --seed 3",
     )
     command.add_argument(
         "--out",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mamlkit.cli.common import EXIT_CODES, make_folder, make_parser
+from mamlkit.cli.common import make_folder, make_parser
 from mamlkit.course import recipes
 
 
@@ -20,8 +20,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="repeat a long training whose weights ship with the package",
         description="Repeat a long training whose weights ship with the package. It may take "
         "minutes to hours.",
-        epilog=f"names:\n{names}\n\n"
-        f"example:\n  mamlkit reproduce {known[0]} --out weights\n\n" + EXIT_CODES,
+        epilog=f"names:\n{names}\n\nexample:\n  mamlkit reproduce {known[0]} --out weights",
     )
     command.add_argument("name", choices=known, metavar="NAME", help="what to repeat")
     command.add_argument(

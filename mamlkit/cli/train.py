@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 
 from mamlkit import learners, tasks, yardsticks
-from mamlkit.cli.common import DONE, EXIT_CODES, INTERRUPTED, make_parser, positive, whole
+from mamlkit.cli.common import DONE, INTERRUPTED, make_parser, positive, whole
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import Curve, evaluate
 from mamlkit.models import ACTIVATIONS, MLP
@@ -31,21 +31,18 @@ from mamlkit.training.ranks import join
 
 #: The learners of ``--learner``: each is called with (model, **settings).
 LEARNERS: dict[str, Callable[..., Any]] = {
-    name: getattr(learners, preset)
-    for name, preset in {
-        "maml": "MAML",
-        "fomaml": "FOMAML",
-        "anil": "ANIL",
-        "metasgd": "MetaSGD",
-        "maml++": "MAMLPlusPlus",
-        "cavia": "CAVIA",
-        "coda": "CoDA",
-        "reptile": "Reptile",
-        "imaml": "ImplicitMAML",
-        "ridge": "RidgeHead",
-    }.items()
+    "maml": learners.MAML,
+    "fomaml": learners.FOMAML,
+    "anil": learners.ANIL,
+    "metasgd": learners.MetaSGD,
+    "maml++": learners.MAMLPlusPlus,
+    "cavia": learners.CAVIA,
+    "coda": learners.CoDA,
+    "reptile": learners.Reptile,
+    "imaml": learners.ImplicitMAML,
+    "ridge": learners.RidgeHead,
+    "pooled": yardsticks.Pooled,
 }
-LEARNERS["pooled"] = yardsticks.Pooled
 #: What a learner asks of its network: a context to adapt, or features instead of outputs.
 NETWORKS: dict[str, dict[str, Any]] = {"cavia": {"context": 2}, "ridge": {"d_out": 40}}
 
@@ -110,7 +107,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "  mamlkit train sinusoid --shots 10 --iterations 2000 --out sinusoid\n"
         "  mamlkit train fluids --learner metasgd --shots 1 --inner-lr 0.1 --validate 500\n"
         "  mamlkit train springs.py:Springs --shots 4 --hidden 64 64\n"
-        "  torchrun --nproc-per-node=2 -m mamlkit train sinusoid --meta-batch 256\n\n" + EXIT_CODES,
+        "  torchrun --nproc-per-node=2 -m mamlkit train sinusoid --meta-batch 256",
     )
     command.add_argument("family", metavar="FAMILY", help="where tasks come from; see below")
     for name, kind, default, text, more in OPTIONS:

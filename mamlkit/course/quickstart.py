@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mamlkit import yardsticks
-from mamlkit.evaluation.curves import compare, evaluate, tune
+from mamlkit.evaluation.curves import compare, tune
 from mamlkit.learners import MAML, MetaSGD
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
@@ -83,6 +83,8 @@ def table(learners: dict[str, Any], part: Part = "test") -> pd.DataFrame:
 
 def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     """What ``mamlkit quickstart`` does: train, print the table, write picture and learner."""
+    from mamlkit.show import plots
+
     start = time.perf_counter()
     torch.set_num_threads(1)  # for nets this small a second thread only adds waiting
     out.mkdir(parents=True, exist_ok=True)
@@ -98,42 +100,12 @@ def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     mean = results["mean"].to_dict()
     ratio = mean["MAML (Meta-SGD)"] / mean["Lee-Kesler, told acentric factor"]
     print(f"\nError of MAML / error of Lee-Kesler: {ratio:.2f}")
-    figure = draw_page(learner)
-    figure.savefig(out / "curves.png", dpi=100)
+    plots.curve_page(learner, fluids("test")).savefig(out / "curves.png", dpi=100)
     results.to_csv(out / "table.csv")
     history.save(out / "history.json")
     save_learner(learner, out / "learner.pt", seed=seed, iterations=len(history.outer_loss))
     print(f"Written to {out}: curves.png, table.csv, learner.pt, history.json")
     print(f"Done in {time.perf_counter() - start:.0f} s.")
-
-
-def draw_page(learner: MAML, part: Part = "test") -> Any:
-    """A page of curves, one panel a fluid, the best and the worst marked; a Figure."""
-    from mamlkit.show import plots
-
-    family = fluids(part)
-    batch = family.every(1, generator=torch.Generator().manual_seed(0))
-    errors = evaluate(learner, family, 1, loss=rmse).losses[:, -1]
-    marks = {int(errors.argmin()): "best: ", int(errors.argmax()): "worst: "}
-    panels = []
-    for i in range(len(errors)):
-        physics = {name: values[i] for name, values in batch.physics.items()}
-        x, y = family.true_curve(physics)
-        support = batch.support
-        predict = learner.adapt(support.x[i], support.y[i])
-        name = family.name_of(physics)
-        panels.append(
-            plots.Panel(
-                title=f"{marks.get(i, '')}{name}\nRMSE {errors[i]:.4f}",
-                x=x[:, 0],
-                y_true=y[:, 0],
-                y_predicted=predict(x)[:, 0].to(x),
-                x_support=support.x[i, :, 0],
-                y_support=support.y[i, :, 0],
-                highlight=i in marks,
-            )
-        )
-    return plots.curve_page(panels, family.x_label, family.y_label)
 
 
 def _fit(learner: MAML, seed: int, iterations: int | None, progress: bool) -> History:

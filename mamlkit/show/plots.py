@@ -7,8 +7,8 @@ that a print in grey can be read too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -18,12 +18,13 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
+from torch import Tensor
 
-from mamlkit.checks import count, fresh_generator
+from mamlkit.checks import fresh_generator
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation.curves import Curve, adapt_one
-from mamlkit.losses import Predict
-from mamlkit.tasks.base import Family, TaskBatch, check_family
+from mamlkit.evaluation.curves import Curve, adapt_one, evaluate
+from mamlkit.losses import Predict, rmse
+from mamlkit.tasks.base import Data, Family, Physics, TaskBatch, check_family
 from mamlkit.training.loop import History
 
 if TYPE_CHECKING:
@@ -32,15 +33,7 @@ if TYPE_CHECKING:
 #: Blue, vermilion, green, purple, orange, sky blue, grey: Okabe and Ito 2008, without the yellow
 #: that is lost on white and the black that is kept for the truth and for measurements.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
-LINES: tuple[Any, ...] = (
-    "-",
-    "--",
-    "-.",
-    ":",
-    (0, (5, 1, 1, 1, 1, 1)),
-    (0, (8, 2)),
-    (0, (3, 3)),
-)
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
 TRUTH, MEASURED = "#000000", "#000000"
 
 STYLE: Any = {
@@ -66,21 +59,6 @@ STYLE: Any = {
 }
 
 
-class Panel(NamedTuple):
-    """One small picture of :func:`curve_page`; points as tensors or arrays of any shape.
-
-    ``x``, ``y_true``, ``y_predicted``: the curves; ``x_support``, ``y_support``: what was measured.
-    """
-
-    title: str
-    x: Any
-    y_true: Any
-    y_predicted: Any
-    x_support: Any
-    y_support: Any
-    highlight: bool = False
-
-
 def use_style() -> None:
     """Make the style of this package the default of matplotlib, for your own pictures too."""
     mpl.rcParams.update(STYLE)
@@ -98,15 +76,8 @@ def training_curve(history: History, ax: Axes | None = None) -> Axes:
         raise MamlkitError("the history is empty: no iteration was done, so there is no curve.")
     ax = _axes(ax)
     iteration = np.arange(1, len(loss) + 1)
-    ax.plot(
-        iteration,
-        loss,
-        color=COLOURS[6],
-        alpha=0.4,
-        linewidth=0.8,
-        linestyle="-",
-        label="meta-batch",
-    )
+    faint = {**line(6), "linestyle": "-", "linewidth": 0.8}
+    ax.plot(iteration, loss, **faint, alpha=0.4, label="meta-batch")
     window = max(1, len(loss) // 50)
     if window > 1:
         smooth = np.convolve(loss, np.full(window, 1 / window), mode="valid")
@@ -145,16 +116,13 @@ def adaptation_fan(
     """
     check_one_dimensional(family)
     batch = tasks_to_draw(family, shots, seed, task)
-    physics = {name: value[task] for name, value in batch.physics.items()}
-    x, y = family.true_curve(physics)
+    support, physics = one_of_batch(batch, task)
+    x, _ = family.true_curve(physics)
+    found = predictions(learner, batch, task, steps)
+    alone = type(learner).__name__
+    curves = {label or alone: predict(x).detach().cpu() for label, predict in found.items()}
     ax = _axes(ax)
-    ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-", label="truth")
-    curves = predictions(learner, batch, task, steps)
-    for i, (label, predict) in enumerate(curves.items()):
-        ax.plot(x[:, 0], predict(x)[:, 0].detach().cpu(), **line(i), label=label)
-    support_x, support_y = batch.support.x[task, :, 0], batch.support.y[task, :, 0]
-    ax.plot(support_x, support_y, **points(), label="support")
-    ax.set(xlabel=family.x_label, ylabel=family.y_label, title=family.name_of(physics))
+    draw_task(ax, family, physics, support, curves)
     _legend(ax)
     return ax
 
@@ -172,15 +140,14 @@ def adaptation_curves(curves: Mapping[str, Curve], ax: Axes | None = None) -> Ax
     last = max(len(curve.mean) for curve in curves.values()) - 1
     ax = _axes(ax)
     for i, (name, curve) in enumerate(curves.items()):
-        mean, half = curve.mean.numpy(), curve.ci95.nan_to_num(nan=0.0).numpy()
+        mean, ci95 = curve.mean.numpy(), curve.ci95.numpy()
         at = np.arange(len(mean))
         if len(mean) == 1:
-            mean, half, at = mean.repeat(2), half.repeat(2), np.array([0, max(last, 1)])
+            mean, ci95, at = mean.repeat(2), ci95.repeat(2), np.array([0, max(last, 1)])
         ax.plot(at, mean, **line(i), label=name)
-        lower = np.where(mean > half, mean - half, mean)  # a band must not leave a log axis
-        ax.fill_between(
-            at, lower, mean + half, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0
-        )
+        below, above = _whiskers(mean, ci95)
+        band: Any = {"color": line(i)["color"], "alpha": 0.2, "linewidth": 0}
+        ax.fill_between(at, mean - below, mean + above, **band)
     ax.set(xlabel="inner steps", ylabel="query loss, mean over tasks")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _maybe_log(ax.set_yscale, *(curve.mean.numpy() for curve in curves.values()))
@@ -204,12 +171,9 @@ def error_against_shots(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     shots = np.unique(table.index.get_level_values("shots"))
     for i, name in enumerate(table.index.get_level_values("learner").unique()):
         rows = table.xs(name, level="learner").sort_index()
-        half = rows["ci95"].fillna(0.0)
-        lower = half.where(half < rows["mean"], 0.0)  # the interval must not leave a log axis
         style = {**line(i), "marker": "o", "markersize": 5, "capsize": 3}
-        ax.errorbar(
-            rows.index, rows["mean"], yerr=np.stack([lower, half]), **style, label=str(name)
-        )
+        whiskers = _whiskers(rows["mean"], rows["ci95"])
+        ax.errorbar(rows.index, rows["mean"], yerr=whiskers, **style, label=str(name))
     ax.set(xlabel="shots (support points of a task)", ylabel="query loss, mean over tasks")
     if shots.max() > 8 * shots.min():
         ax.set_xscale("log")
@@ -236,31 +200,16 @@ def comparison(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             f"columns {missing}."
         )
     ax = _axes(ax, height=1.2 + 0.38 * len(table))
-    mean, half = table["mean"].to_numpy(), table["ci95"].fillna(0.0).to_numpy()
-    lower = np.where(half < mean, half, 0.0)  # the interval must not leave a log axis
-    at = np.arange(len(table))
+    mean, at = table["mean"].to_numpy(), np.arange(len(table))
+    whiskers = _whiskers(mean, table["ci95"])
     ax.barh(at, mean, color=COLOURS[0], alpha=0.75, height=0.65, label="mean, 95 % interval")
-    whiskers: Any = {"fmt": "none", "ecolor": "black", "elinewidth": 1.2, "capsize": 3}
-    ax.errorbar(mean, at, xerr=np.stack([lower, half]), **whiskers)
-    ax.plot(
-        table["median"],
-        at,
-        "D",
-        color="white",
-        markeredgecolor="black",
-        markersize=6,
-        label="median",
-    )
+    ax.errorbar(mean, at, xerr=whiskers, fmt="none", ecolor="black", elinewidth=1.2, capsize=3)
+    diamond: Any = {"color": "white", "markeredgecolor": "black", "markersize": 6}
+    ax.plot(table["median"], at, "D", **diamond, label="median")
     _maybe_log(ax.set_xscale, mean, table["median"])
-    for y, value, end in zip(at, mean, mean + half, strict=True):
-        ax.annotate(
-            f"{value:.3g}",
-            (end, y),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
+    beside: Any = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+    for y, value, end in zip(at, mean, mean + whiskers[1], strict=True):
+        ax.annotate(f"{value:.3g}", (end, y), **beside)
     ax.margins(x=0.15)
     if ax.get_xscale() == "linear":
         ax.set_xlim(left=0)
@@ -272,53 +221,51 @@ def comparison(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def curve_page(
-    panels: Sequence[Panel],
-    x_label: str,
-    y_label: str,
-    columns: int = 6,
-) -> Figure:
-    """Draw many tasks on one page, a small picture each, on shared axes.
+def curve_page(learner: Any, family: Family, shots: int = 1, seed: int = 0) -> Figure:
+    """Draw every member of a finite family on one page, a small picture each, on shared axes: the
+    truth, the support points, the prediction and its error. The best and the worst have a thick
+    frame and a bold title.
 
     Args:
-        panels: what to draw; a highlighted panel has a thick frame and a bold title.
-        x_label, y_label: labels of the page, with units.
-        columns: pictures in a row.
+        learner: anything with ``adapt(x, y) -> predict``.
+        family: a one-dimensional finite family.
+        shots: support points.
+        seed: fixes the support points and their noise.
 
     Raises:
-        MamlkitError: if there is no panel.
+        MamlkitError: if the family has more than one input or output, or endless tasks.
     """
-    if not panels:
-        raise MamlkitError("curve_page() was given no panels; give at least one.")
-    columns = min(count("columns", columns), len(panels))
-    rows = -(-len(panels) // columns)
+    check_one_dimensional(family)
+    batch = family.every(shots, generator=fresh_generator(seed), dtype=torch.float64)
+    errors = evaluate(learner, family, shots, loss=rmse, seed=seed).losses[:, -1]
+    marks = {int(errors.argmin()): "best: ", int(errors.argmax()): "worst: "}
+    columns = min(6, len(errors))
+    rows = -(-len(errors) // columns)
     size = (max(2.1 * columns, 4.2), 1.75 * rows + 0.9)
     with mpl.rc_context(STYLE):
         figure, grid = plt.subplots(
             rows, columns, sharex=True, sharey=True, squeeze=False, figsize=size
         )
-        for ax in grid.flat[len(panels) :]:
+        for ax in grid.flat[len(errors) :]:
             ax.set_visible(False)
-        for i, (ax, panel) in enumerate(zip(grid.flat, panels, strict=False)):
-            ax.plot(_flat(panel.x), _flat(panel.y_true), color=TRUTH, linewidth=1.2, linestyle="-")
-            ax.plot(_flat(panel.x), _flat(panel.y_predicted), **{**line(1), "linewidth": 2})
-            ax.plot(_flat(panel.x_support), _flat(panel.y_support), **points(5))
+        for i, (ax, error) in enumerate(zip(grid.flat, errors, strict=False)):
+            support, physics = one_of_batch(batch, i)
+            x, y = family.true_curve(physics)
+            predicted = adapt_one(learner, batch, i)(x).detach().cpu()
+            ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-")
+            ax.plot(x[:, 0], predicted[:, 0], **{**line(1), "linewidth": 2})
+            ax.plot(support.x[:, 0], support.y[:, 0], **points(5))
             ax.tick_params(labelsize=9)
-            ax.set_title(
-                panel.title, fontsize=9, fontweight="bold" if panel.highlight else "normal"
-            )
-            if panel.highlight:
+            title = f"{marks.get(i, '')}{family.name_of(physics)}\nRMSE {error:.4f}"
+            ax.set_title(title, fontsize=9, fontweight="bold" if i in marks else "normal")
+            if i in marks:
                 ax.spines[:].set(visible=True, linewidth=3, color=COLOURS[0])
-            if i + columns >= len(panels):  # nothing below: this one carries the numbers
+            if i + columns >= len(errors):  # nothing below: this one carries the numbers
                 ax.tick_params(labelbottom=True)
-        figure.supxlabel(x_label)
-        figure.supylabel(y_label)
-        figure.legend(
-            grid.flat[0].lines,
-            ["truth", "predicted", "measured"],
-            loc="outside upper center",
-            ncols=3,
-        )
+        figure.supxlabel(family.x_label)
+        figure.supylabel(family.y_label)
+        names = ["truth", "predicted", "measured"]
+        figure.legend(grid.flat[0].lines, names, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -332,10 +279,8 @@ def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
     """
     if not isinstance(fields, Mapping) or not fields:
         raise MamlkitError("fields() needs a dict such as {'exact': u}, with u [nt, nx].")
-    place, time = _flat(x), _flat(t)
-    values = {
-        title: np.asarray(u.detach() if hasattr(u, "detach") else u) for title, u in fields.items()
-    }
+    place, time = _array(x).ravel(), _array(t).ravel()
+    values = {title: _array(u) for title, u in fields.items()}
     for title, u in values.items():
         if u.shape != (len(time), len(place)):
             raise MamlkitError(
@@ -380,15 +325,33 @@ def tasks_to_draw(family: Family, shots: int, seed: int, task: int) -> TaskBatch
     return family.every(shots, generator=generator, dtype=torch.float64)
 
 
+def one_of_batch(batch: TaskBatch, task: int) -> tuple[Data, Physics]:
+    """The support points of one task of a batch, and its physical parameters."""
+    physics = {name: value[task] for name, value in batch.physics.items()}
+    return Data(*(leaf[task] for leaf in batch.support)), physics
+
+
+def draw_task(
+    ax: Axes, family: Family, physics: Physics, support: Data, curves: Mapping[str, Tensor]
+) -> None:
+    """Draw the truth, curves by label (``[n, 1]``, where the truth is), and the support points."""
+    x, y = family.true_curve(physics)
+    ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-", label="truth")
+    for i, (label, predicted) in enumerate(curves.items()):
+        ax.plot(x[:, 0], predicted[:, 0], **line(i), label=label)
+    ax.plot(support.x[:, 0], support.y[:, 0], **points(), label="support")
+    ax.set(xlabel=family.x_label, ylabel=family.y_label, title=family.name_of(physics))
+
+
 def predictions(
-    learner: Any, batch: TaskBatch, task: int, steps: Sequence[int]
+    learner: Any, batch: TaskBatch, task: int, steps: Iterable[int]
 ) -> dict[str, Predict]:
     """What ``learner`` predicts for one task of a batch after each number of inner steps, by label;
-    one entry for a learner without inner steps.
+    one entry, under "", for a learner without inner steps.
     """
     if not hasattr(learner, "inner_steps"):
-        return {f"{type(learner).__name__}": adapt_one(learner, batch, task)}
-    support = type(batch.support)(*(leaf[task] for leaf in batch.support))
+        return {"": adapt_one(learner, batch, task)}
+    support, _ = one_of_batch(batch, task)
     return {steps_label(k): learner.adapt(*support, steps=k) for k in steps}
 
 
@@ -426,11 +389,16 @@ def points(size: float = 7) -> dict[str, Any]:
     }
 
 
-def _flat(values: Any) -> Any:
-    """A tensor or array of any shape as a flat array."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values).ravel()
+def _array(values: Any) -> Any:
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+
+
+def _whiskers(mean: Any, ci95: Any) -> Any:
+    """Lengths of 95 % intervals below and above, ``[2, n]``: none where the interval is not known,
+    and none below where it would leave a logarithmic axis.
+    """
+    half = np.where(np.isnan(ci95), 0.0, ci95)
+    return np.stack([np.where(half < mean, half, 0.0), half])
 
 
 def _maybe_log(set_scale: Any, *values: Any) -> None:

@@ -26,23 +26,23 @@ from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import adapt_one
 from mamlkit.show.plots import (
     STYLE,
-    TRUTH,
     check_one_dimensional,
-    line,
-    points,
-    steps_label,
+    draw_task,
+    one_of_batch,
+    predictions,
     tasks_to_draw,
 )
 from mamlkit.tasks.base import Data, Family, TaskBatch
 
 Range = tuple[float, float, float]  # least, median, largest
+MOST = 20  # where the sliders of whole numbers end, unless they have to start beyond
 
 
 def panel(draw: Callable[..., tuple[Figure, str]], **controls: Any) -> Any:
     """Controls above the picture and the line of text that ``draw`` makes of their values.
 
-    Sliders wait for the release, since one redraw takes longer than 50 ms. An error of the library
-    that ``draw`` raises is shown in place of the text.
+    Sliders wait for the release. An error of the library that ``draw`` raises is shown in place of
+    the text.
 
     Args:
         draw: called with the value of each control by name, ``draw(length=2.0, ..)``; returns a
@@ -73,22 +73,12 @@ def panel(draw: Callable[..., tuple[Figure, str]], **controls: Any) -> Any:
         _show(picture, text, lambda: draw(**values))
 
     for control in controls.values():
-        if hasattr(control, "continuous_update"):
-            control.continuous_update = False
         control.observe(redraw, names="value")
     redraw()
     return box
 
 
-def explorer(
-    family: Family,
-    learners: Mapping[str, Any],
-    *,
-    shots: int = 10,
-    max_shots: int = 20,
-    max_steps: int = 20,
-    seed: int = 0,
-) -> Any:
+def explorer(family: Family, learners: Mapping[str, Any], *, shots: int = 10, seed: int = 0) -> Any:
     """Sliders for the task, the measurement and the learner, with the picture and the errors.
 
     There is a slider for each physical parameter (over the range that the family draws from), or a
@@ -100,7 +90,6 @@ def explorer(
         family: a one-dimensional family.
         learners: learners by name, such as ``{"MAML": learner, "ridge": mk.yardsticks.Ridge()}``.
         shots: number of support points at first.
-        max_shots, max_steps: ends of the sliders.
         seed: seed of the measurement at first.
 
     Returns:
@@ -110,70 +99,33 @@ def explorer(
         MamlkitError: if the family has no single curve to draw, or there is no learner.
     """
     check_one_dimensional(family)
-    first = _chosen(learners, None)
-    controls: dict[str, Any] = {}
-    if family.members is not None:
-        batch = tasks_to_draw(family, shots, seed, 0)
-        members = [
-            (family.name_of({k: v[i] for k, v in batch.physics.items()}), i)
-            for i in range(len(batch.support[0]))
-        ]
-        controls["task"] = ipywidgets.Dropdown(options=members, value=0, description="task")
-    else:
-        for name, (low, middle, high) in ranges(family).items():
-            if low < high:
-                controls[name] = _slider(
-                    "FloatSlider",
-                    name.replace("_", " "),
-                    min=low,
-                    max=high,
-                    step=(high - low) / 100,
-                    value=middle,
-                    readout_format=".3g",
-                )
-    physical = [name for name in controls if name != "task"]
-    if getattr(family, "at", None) is None:
-        most = max(count("max_shots", max_shots), count("shots", shots))
-        controls["shots"] = _slider("IntSlider", "shots", min=1, max=most, value=shots)
-    if "shots" in controls or family.noise:  # else every measurement of a task is the same
-        controls["seed"] = _slider("IntSlider", "measurement", min=0, max=max(20, seed), value=seed)
-    controls["name"] = ipywidgets.Dropdown(
-        options=list(learners), value=first, description="learner"
-    )
-    controls["others"] = ipywidgets.Checkbox(value=False, description="show the others too")
-    controls["steps"] = _slider("IntSlider", "inner steps", min=0, max=max_steps)
-    controls["inner_lr"] = _slider(
-        "FloatLogSlider", "inner lr (alpha)", min=-4, max=1, step=0.1, readout_format=".2g"
-    )
+    _chosen(learners, None)
+    task = _task_controls(family, shots, seed)
+    controls = {**task, **_measurement_controls(family, shots, seed), **_learner_controls(learners)}
     picture, text, box = _boxed(controls)
     busy = False  # while the sliders of a learner are being set, its curve is not yet wanted
 
     def redraw(_: Any = None) -> None:
         if busy:
             return
-        values = {name: control.value for name, control in controls.items()}
-        settings: dict[str, Any] = {
-            k: values[k] for k in ("task", "shots", "seed", "name", "others") if k in values
-        }
+        shown = {k: c.value for k, c in controls.items() if c.layout.display != "none"}
         if family.members is None:
-            settings["physics"] = {name: values[name] for name in physical}
-        for name in ("steps", "inner_lr"):
-            if controls[name].layout.display != "none":
-                settings[name] = values[name]
-        values = {"shots": shots, "seed": seed, **settings}
-        _show(picture, text, lambda: draw(family, learners, **values))
+            shown["physics"] = {name: shown.pop(name) for name in task}
+        settings = {"shots": shots, "seed": seed, **shown}
+        _show(picture, text, lambda: draw(family, learners, **settings))
 
     def choose(_: Any = None) -> None:
         nonlocal busy
         learner = learners[controls["name"].value]
+        steps, inner_lr = controls["steps"], controls["inner_lr"]
         busy = True
-        for name, has in (("steps", _has_steps(learner)), ("inner_lr", _has_fixed_lr(learner))):
-            controls[name].layout.display = None if has else "none"
+        steps.layout.display = None if _has_steps(learner) else "none"
+        inner_lr.layout.display = None if _has_fixed_lr(learner) else "none"
         if _has_steps(learner):
-            controls["steps"].max = max(max_steps, learner.inner_steps)
-            controls["steps"].value = learner.inner_steps
+            steps.max = max(MOST, learner.inner_steps)
+            steps.value = learner.inner_steps
         if _has_fixed_lr(learner):
-            controls["inner_lr"].value = min(max(learner.inner_lr, 1e-4), 10.0)
+            inner_lr.value = min(max(learner.inner_lr, 1e-4), 10.0)
         busy = False
         redraw()
 
@@ -224,41 +176,29 @@ def draw(
     if steps is not None and not _has_steps(learner):
         raise MamlkitError(f"{name!r} has no inner steps; leave out steps.")
     batch, index = _measure(family, shots, physics, task, seed)
-    truth = {key: value[index] for key, value in batch.physics.items()}
+    support, truth = one_of_batch(batch, index)
     x, y = family.true_curve(truth)
-    support = Data(*(leaf[index] for leaf in batch.support))
+    last = getattr(learner, "inner_steps", 0) if steps is None else steps
     curves: dict[str, Tensor] = {}
     said = []
-    if _has_steps(learner):
-        last = learner.inner_steps if steps is None else steps
-        for k in dict.fromkeys((0, last)):
-            predicted = learner.adapt(*support, steps=k)(x).detach().cpu().double()
-            curves[f"{name}, {steps_label(k)}"] = predicted
-            said.append(f"{_error(predicted, y)} {steps_label(k)}")
-    else:
-        curves[name] = adapt_one(learner, batch, index)(x).detach().cpu().double()
-        said.append(_error(curves[name], y))
+    for label, predict in predictions(learner, batch, index, dict.fromkeys((0, last))).items():
+        curve = predict(x).detach().cpu().double()
+        curves[f"{name}, {label}" if label else name] = curve
+        said.append(f"{_error(curve, y)} {label}".rstrip())
     sentence = f"{name}: {', '.join(said)}"
-    if others:
-        for other in learners:
-            if other != name:
-                curves[other] = adapt_one(learners[other], batch, index)(x).detach().cpu().double()
-                sentence += f"; {other}: {_error(curves[other], y)}"
+    for other in [k for k in learners if others and k != name]:
+        curves[other] = adapt_one(learners[other], batch, index)(x).detach().cpu().double()
+        sentence += f"; {other}: {_error(curves[other], y)}"
     with mpl.rc_context(STYLE):
         figure, ax = plt.subplots()
-        ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-", label="truth")
-        for i, (label, predicted) in enumerate(curves.items()):
-            ax.plot(x[:, 0], predicted[:, 0], **line(i), label=label)
-        ax.plot(support.x[:, 0], support.y[:, 0], **points(), label="support")
+        draw_task(ax, family, truth, support, curves)
         ax.set_ylim(_limits(torch.cat([y, support.y]), torch.cat(list(curves.values()))))
-        title = family.name_of(truth)
-        ax.set(xlabel=family.x_label, ylabel=family.y_label, title=title)
         if len(curves) > 3:
             figure.set_size_inches(9.0, 4.0)
             ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
         else:
             ax.legend(loc="best")
-    readings = f"{len(support.x)} reading{'s' * (len(support.x) > 1)}"
+    title, readings = family.name_of(truth), f"{len(support.x)} reading{'s' * (len(support.x) > 1)}"
     return figure, f"{title}, {readings}. Root-mean-square error of {quantity(family)}: {sentence}."
 
 
@@ -345,14 +285,58 @@ def _limits(known: Tensor, curves: Tensor) -> tuple[float, float]:
     return low - 0.08 * span, high + 0.08 * span
 
 
-def _slider(kind: str, description: str, **settings: Any) -> Any:
-    """A slider that waits for the release: one redraw takes longer than 50 ms."""
-    return getattr(ipywidgets, kind)(description=description, continuous_update=False, **settings)
+def _task_controls(family: Family, shots: int, seed: int) -> dict[str, Any]:
+    """A menu of members, or a slider for each physical parameter that is not the same for all."""
+    if family.members is not None:
+        batch = tasks_to_draw(family, shots, seed, 0)
+        names = [family.name_of(one_of_batch(batch, i)[1]) for i in range(len(family.members))]
+        options = [(name, i) for i, name in enumerate(names)]
+        return {"task": ipywidgets.Dropdown(options=options, description="task")}
+    return {
+        name: ipywidgets.FloatSlider(
+            description=name.replace("_", " "),
+            min=low,
+            max=high,
+            step=(high - low) / 100,
+            value=middle,
+            readout_format=".3g",
+        )
+        for name, (low, middle, high) in ranges(family).items()
+        if low < high
+    }
+
+
+def _measurement_controls(family: Family, shots: int, seed: int) -> dict[str, Any]:
+    """The shots and the seed of their noise, where they change anything."""
+    slider, controls = ipywidgets.IntSlider, {}
+    if getattr(family, "at", None) is None:
+        most = max(MOST, count("shots", shots))
+        controls["shots"] = slider(description="shots", min=1, max=most, value=shots)
+    if "shots" in controls or family.noise:  # else every measurement of a task is the same
+        most = max(MOST, seed)
+        controls["seed"] = slider(description="measurement", min=0, max=most, value=seed)
+    return controls
+
+
+def _learner_controls(learners: Mapping[str, Any]) -> dict[str, Any]:
+    """Which learner, and its settings."""
+    return {
+        "name": ipywidgets.Dropdown(options=list(learners), description="learner"),
+        "others": ipywidgets.Checkbox(value=False, description="show the others too"),
+        "steps": ipywidgets.IntSlider(description="inner steps", min=0, max=MOST),
+        "inner_lr": ipywidgets.FloatLogSlider(
+            description="inner lr (alpha)", min=-4, max=1, step=0.1, readout_format=".2g"
+        ),
+    }
 
 
 def _boxed(controls: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """A picture, a line of text, and the box that holds them under the controls."""
+    """A picture, a line of text, and the box that holds them under the controls. Sliders wait for
+    the release, since one redraw takes longer than 50 ms.
+    """
     for control in controls.values():
+        if hasattr(control, "continuous_update"):
+            control.continuous_update = False
         control.style = {"description_width": "8.5em"}
         control.layout.width = "26em"
     layout = {"max_width": "100%", "align_self": "flex-start"}  # else the box stretches it

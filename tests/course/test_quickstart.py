@@ -59,15 +59,6 @@ def test_learner_sees_one_measurement_of_fluids_that_it_was_not_trained_on() -> 
     assert torch.allclose(support.x, torch.tensor(0.7))
 
 
-def test_picture_names_the_best_and_the_worst_fluid() -> None:
-    figure = quickstart.draw_page(quickstart.make_learner(), "validation")
-    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert len(titles) == 19
-    assert sum(title.startswith("best: ") for title in titles) == 1
-    assert sum(title.startswith("worst: ") for title in titles) == 1
-    plt.close(figure)
-
-
 def test_an_interrupted_training_gives_no_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,7 +182,7 @@ def test_the_search_tries_each_value_goes_on_where_it_was_and_notes_failure(
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    table = family.searched()
+    table = recipes.shipped_table("family")
     assert {*table} == {f"{p}-{name}" for p, name in FAMILY_NAMES if name != "pooled"}
     for run, rows in table.items():
         problem, name = run.split("-")
@@ -226,6 +226,15 @@ def test_unknown_weights_are_named_in_the_message(name: str, seed: int) -> None:
         recipes.shipped(name, seed)
     with pytest.raises(mk.MamlkitError, match="ships with mamlkit; choose a name from"):
         recipes.shipped_notes(name, seed)
+
+
+def test_unknown_tables_and_searches_are_named_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(mk.MamlkitError, match="recipe='fluids' is not known; choose from"):
+        recipes.shipped_table("fluids")
+    with pytest.raises(mk.MamlkitError, match="table='refined' is not known; choose from"):
+        recipes.shipped_table("family", "refined")
+    with pytest.raises(mk.MamlkitError, match="the recipe bands searches nothing"):
+        bands.RECIPE.search(tmp_path)
 
 
 def test_unknown_learner_and_bad_iterations(tmp_path: Path) -> None:

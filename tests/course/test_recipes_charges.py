@@ -83,7 +83,7 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    table = charges.RECIPE.table()
+    table = recipes.shipped_table("charges")
     assert set(table) == set(charges.PROTOCOLS) - {"long"}
     for name, rows in table.items():
         values = charges.PENALTIES if name == "ridge" else charges.STEP_SIZES
@@ -91,10 +91,9 @@ def test_what_is_chosen_won_the_search() -> None:
         assert [row[:2] for row in rows] == tried
         errors = {(value, rate): error for value, rate, error in rows if error is not None}
         # "cavia" was beaten by a hair when the search was repeated.
-        assert errors[charges.CHOSEN[name]] <= (1.01 if name == "cavia" else 1) * min(
-            errors.values()
-        )
-    assert charges.CHOSEN["long"] == charges.CHOSEN["ridge"]
+        slack = 1.01 if name == "cavia" else 1
+        assert errors[charges.CHOSEN[name][:2]] <= slack * min(errors.values())
+    assert charges.CHOSEN["long"][:2] == charges.CHOSEN["ridge"][:2]
 
 
 def test_a_tiny_search(tmp_path: Path) -> None:

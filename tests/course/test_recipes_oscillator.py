@@ -52,7 +52,7 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
 
 
 def test_step_sizes_are_the_winners_of_the_shipped_search() -> None:
-    table = oscillator.searched()
+    table = recipes.shipped_table("oscillator")
     assert set(table) == set(oscillator.CHOSEN)
     for name, rows in table.items():
         assert tuple(value for value, *_ in rows) == oscillator.STEP_SIZES
@@ -67,7 +67,7 @@ def test_a_tiny_search(tmp_path: Path) -> None:
     assert list(table) == names
     assert len(table["short-one"]) == len(oscillator.STEP_SIZES)
     found = [share for _, share, _ in table["short-adam-1"]]  # where nothing is trained
-    shipped = [share for _, share, _ in oscillator.searched()["short-adam-1"]]
+    shipped = [share for _, share, _ in recipes.shipped_table("oscillator")["short-adam-1"]]
     assert found == pytest.approx(shipped, abs=0.02)
 
 

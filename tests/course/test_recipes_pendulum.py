@@ -71,7 +71,7 @@ def test_notes(name: str) -> None:
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    table = pendulum.RECIPE.table()
+    table = recipes.shipped_table("pendulum")
     assert set(table) == set(pendulum.PROTOCOLS) - {"small", "pooled"}
     for name, rows in table.items():
         assert tuple(value for value, _ in rows) == pendulum.STEP_SIZES

@@ -20,7 +20,7 @@ IN_RANGE = [nu for nu in pinns.TABLE_NU if 0.005 <= nu <= 0.05]
 
 
 def of(start: str, method: str) -> list[dict]:
-    rows = pinns.refined()["rows"]
+    rows = recipes.shipped_table("pinns", "refined")["rows"]
     return [r for r in rows if (r["start"], r["method"]) == (start, method)]
 
 
@@ -61,7 +61,7 @@ def test_the_bar_below_a_hundredth_everywhere_in_range(start: str) -> None:
 
 
 def test_the_table_is_whole() -> None:
-    table = pinns.refined()
+    table = recipes.shipped_table("pinns", "refined")
     assert len(table["rows"]) == 5 * 5 * 6 * 2
     assert table["settings"]["nu"] == list(pinns.TABLE_NU)
     for row in table["rows"]:
@@ -85,7 +85,7 @@ def best_is_not_at_the_edge(rows: list[list[float]]) -> bool:
 
 
 def test_what_is_chosen_won_the_search() -> None:
-    table = pinns.RECIPE.table()
+    table = recipes.shipped_table("pinns")
     assert list(table) == list(pinns.PROTOCOLS)
     for name, rows in table.items():
         tried = len(pinns.OUTER_LRS) * (1 if pinns.CHOSEN[name][1] is None else 3)
@@ -93,7 +93,7 @@ def test_what_is_chosen_won_the_search() -> None:
         assert best_is_not_at_the_edge(rows)
         best = min((error, rate, inner) for rate, inner, error in rows if error is not None)
         assert best[1:] == pinns.CHOSEN[name]
-    table = pinns.RECIPE.table("adam")
+    table = recipes.shipped_table("pinns", "adam")
     assert list(table) == list(pinns.STARTS)
     for name, rows in table.items():
         assert min((error, lr) for lr, error in rows)[1] == pinns.ADAM_LR[name]

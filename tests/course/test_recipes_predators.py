@@ -64,7 +64,7 @@ def test_adaptation_never_sees_a_derivative() -> None:
 
 
 def test_the_winners_are_those_of_the_search() -> None:
-    table = predators.RECIPE.table()
+    table = recipes.shipped_table("predators")
     assert set(table) == set(predators.PROTOCOLS) - {"pooled"}
     for name, rows in table.items():
         assert tuple(value for value, _ in rows) == predators.STEP_SIZES

@@ -214,38 +214,33 @@ def test_comparison_needs_its_table():
         plots.comparison(pd.DataFrame({"mean": [1.0]}))
 
 
-def panel(title, highlight=False):
-    x = torch.linspace(0, 1, 5)[:, None]
-    return plots.Panel(title, x, x**2, x**2 + 0.1, x[:1], x[:1] ** 2, highlight)
-
-
-def test_page_draws_each_panel_and_marks_the_highlighted():
-    figure = plots.curve_page(
-        [panel("one"), panel("two", True), panel("three")], "x [m]", "y [N]", 2
-    )
+def test_page_draws_each_member_and_marks_the_best_and_the_worst():
+    family = mk.tasks.VapourPressure(at=(0.7,)).split("validation")
+    figure = plots.curve_page(mk.yardsticks.LeeKesler(), family)
     shown = [ax for ax in figure.axes if ax.get_visible()]
-    assert [ax.get_title() for ax in shown] == ["one", "two", "three"]
-    for ax in shown:
+    batch = family.every(1)
+    assert len(shown) == family.n_members == 19
+    errors = []
+    for i, ax in enumerate(shown):
         truth, predicted, measured = ax.lines
-        assert np.allclose(predicted.get_ydata(), np.asarray(truth.get_ydata()) + 0.1)
-        assert np.asarray(measured.get_xdata()).tolist() == [0.0]
+        wrong = np.asarray(predicted.get_ydata()) - np.asarray(truth.get_ydata())
+        errors.append(np.sqrt(np.mean(wrong**2)))
+        assert measured.get_xdata() == pytest.approx([0.7])
+        assert measured.get_ydata() == pytest.approx(batch.support.y[i, :, 0])
         assert truth.get_linestyle() != predicted.get_linestyle()
-    weights = [ax.title.get_fontweight() for ax in shown]
-    assert weights == ["normal", "bold", "normal"]
-    frames = [ax.spines["top"].get_visible() for ax in shown]
-    assert frames == [False, True, False]
-    assert shown[1].spines["left"].get_linewidth() > shown[0].spines["left"].get_linewidth()
-    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("x [m]", "y [N]")
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
-        "truth",
-        "predicted",
-        "measured",
-    ]
-
-
-def test_page_needs_panels():
-    with pytest.raises(mk.MamlkitError, match="no panels"):
-        plots.curve_page([], "x", "y")
+        assert family.name_of({k: v[i] for k, v in batch.physics.items()}) in ax.get_title()
+    best, worst = int(np.argmin(errors)), int(np.argmax(errors))
+    assert shown[best].get_title().startswith("best: ")
+    assert shown[worst].get_title().startswith("worst: ")
+    for i, ax in enumerate(shown):
+        marked = i in (best, worst)
+        assert ax.title.get_fontweight() == ("bold" if marked else "normal")
+        assert ax.spines["top"].get_visible() == marked
+    assert shown[best].spines["left"].get_linewidth() == 3
+    labels = figure.get_supxlabel(), figure.get_supylabel()
+    assert labels == (family.x_label, family.y_label)
+    told = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert told == ["truth", "predicted", "measured"]
 
 
 def test_fields_are_drawn_on_one_scale() -> None:

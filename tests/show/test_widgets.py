@@ -232,7 +232,8 @@ def test_noise_of_a_fixed_measurement_has_a_slider():
 
 def test_explorer_says_what_is_wrong_instead_of_dying(learners):
     family = mk.tasks.VapourPressure().split("test")  # 39 points a curve
-    box = widgets.explorer(family, {"law": mk.yardsticks.LeeKesler()}, shots=2, max_shots=60)
+    box = widgets.explorer(family, {"law": mk.yardsticks.LeeKesler()}, shots=2)
+    controls(box)["shots"].max = 60
     controls(box)["shots"].value = 50
     assert "pool of 39" in text(box)
 

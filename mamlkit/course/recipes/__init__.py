@@ -8,35 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mamlkit.checks import one_of
 from mamlkit.course.recipes import (
     bands,
     charges,
     family,
     finn2017,
     oscillator,
+    packs,
     pendulum,
     pinns,
     predators,
 )
-from mamlkit.course.recipes.base import SHIPPED_SEEDS, Recipe
+from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
 from mamlkit.errors import MamlkitError
 
-__all__ = [
-    "COMMANDS",
-    "RECIPES",
-    "SHIPPED_SEEDS",
-    "Recipe",
-    "bands",
-    "charges",
-    "family",
-    "finn2017",
-    "oscillator",
-    "pendulum",
-    "pinns",
-    "predators",
-    "shipped",
-    "shipped_notes",
-]
+__all__ = ["COMMANDS", "RECIPES", "SHIPPED_SEEDS", "shipped", "shipped_notes", "shipped_table"]
 
 #: The recipes by name.
 RECIPES: dict[str, Recipe] = {
@@ -77,6 +64,17 @@ def shipped_notes(name: str, seed: int = 0) -> dict[str, Any]:
     loss in 70 equal blocks of iterations.
     """
     return _load(name, seed)[1]
+
+
+def shipped_table(recipe: str, table: str = "search") -> Any:
+    """A table that ships beside the learners of a recipe, such as ``shipped_table("family")``.
+
+    "search" holds for each learner that was searched rows of the settings that were tried, and then
+    the scores on validation tasks, None where training failed; "refined" of "pinns" is described at
+    :func:`mamlkit.course.recipes.pinns.solve`.
+    """
+    tables = packs.read_json(WEIGHTS / one_of("recipe", recipe, RECIPES))
+    return tables[one_of("table", table, tables)]
 
 
 def _load(name: str, seed: int) -> tuple[Any, dict[str, Any]]:

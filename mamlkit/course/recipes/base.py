@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -125,9 +124,12 @@ class Recipe:
             progress: show a progress bar for each training.
             changes: settings of the plans, such as ``iterations=100``.
         """
-        assert self.judge is not None
+        if self.judge is None:
+            raise MamlkitError(
+                f"the recipe {self.name} searches nothing; only its runs can be made, with run()."
+            )
         path = out / f"{self.name}-search.json"
-        table = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        table = packs.read_json(path) if path.exists() else {}
         names = tuple(self.trials if names is None else names)
         for name in names:
             rows = table.setdefault(name, [])
@@ -195,7 +197,7 @@ class Recipe:
                 learner = self.build(name, int(path.stem.rpartition("-")[2]))
                 learners.setdefault(name, []).append((learner, load_learner(learner, path)))
         tables = {
-            path.stem.removeprefix(f"{self.name}-"): json.loads(path.read_text(encoding="utf-8"))
+            path.stem.removeprefix(f"{self.name}-"): packs.read_json(path)
             for path in sorted(folder.glob(f"{self.name}-*.json"))
         }
         packs.write(folder / self.name, learners, tables)
@@ -204,7 +206,6 @@ class Recipe:
         self, name: str, seed: int = 0, folder: Path = WEIGHTS
     ) -> tuple[MetaLearner, dict[str, Any]]:
         """A trained learner, with the settings that were tuned, and its notes, out of a pack."""
-        check(self.name, name, self.protocols)
         learner = self.build(name, seed)
         notes = packs.read(folder / self.name, name, seed, learner)
         return settle(learner, notes.get("tuned", {})), notes
@@ -212,10 +213,6 @@ class Recipe:
     def _built(self, name: str, seed: int, settings: Settings) -> MetaLearner:
         learner = self.build(name, seed, **settings)
         return learner.double() if self.double else learner
-
-    def table(self, name: str = "search") -> Any:
-        """A table that ships: "search", or one of ``measure`` and ``search_on``."""
-        return packs.read_json(WEIGHTS / self.name)[name]
 
 
 def check(recipe: str, name: str, names: Iterable[str]) -> None:

@@ -7,13 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mamlkit.course.quickstart import MEASURED_AT, SETTINGS
-from mamlkit.course.recipes.base import (
-    SHORT,
-    Recipe,
-    check,
-    settle,
-    tuned,
-)
+from mamlkit.course.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.evaluation.curves import evaluate
 from mamlkit.learners import ANIL, CAVIA, FOMAML, MAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.heads import RidgeHead
@@ -95,10 +89,10 @@ _JUDGED: dict[str, dict[str, Any]] = {
 
 
 def _protocol(problem: str, name: str) -> Plan:
-    if name not in FEWER:
-        return PROTOCOLS[problem]
-    fewer = PROTOCOLS[problem].iterations // FEWER[name]
-    return replace(PROTOCOLS[problem], iterations=fewer, compile=False)
+    plan = PROTOCOLS[problem]
+    if name in FEWER:
+        plan = replace(plan, iterations=plan.iterations // FEWER[name], compile=False)
+    return plan
 
 
 def build(name: str, seed: int = 0, value: float | None = None) -> MetaLearner:
@@ -195,19 +189,10 @@ RECIPE = Recipe(
     tuned=tune,
     about_search="Search the one number of each variant: the table behind :data:`CHOSEN`.",
     trials={
-        f"{problem}-{name}": [
-            {"value": value} for value in (PENALTIES if name in SOLVED else STEP_SIZES)
-        ]
+        f"{problem}-{name}": [{"value": v} for v in (PENALTIES if name in SOLVED else STEP_SIZES)]
         for problem in CHOSEN
         for name in CHOSEN[problem]
         if name != "pooled"
     },
     judge=judge,
 )
-
-
-def searched() -> dict[str, list[list[float | None]]]:
-    """The table of the search that ships with the package: ``["problem-learner"]`` holds pairs of a
-    value and the mean error on validation tasks, None where training failed.
-    """
-    return RECIPE.table()

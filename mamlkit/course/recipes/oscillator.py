@@ -189,10 +189,3 @@ RECIPE = Recipe(
     scores=2,
     fraction=0.3,
 )
-
-
-def searched() -> dict[str, list[list[float]]]:
-    """The table of the search that ships with the package: for each of :data:`CHOSEN` rows ``[step
-    size, share, median RMSE]``.
-    """
-    return RECIPE.table()

@@ -6,13 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
-from mamlkit.course.recipes.base import (
-    SHORT,
-    Recipe,
-    check,
-    settle,
-    tuned,
-)
+from mamlkit.course.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.evaluation.curves import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML
 from mamlkit.losses import Loss, derivatives, trajectories

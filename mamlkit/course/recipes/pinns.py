@@ -11,13 +11,7 @@ from typing import Any
 import torch
 
 from mamlkit.checks import fresh_generator
-from mamlkit.course.recipes.base import (
-    SEARCH_SEED,
-    SHORT,
-    Recipe,
-    Settings,
-    check,
-)
+from mamlkit.course.recipes.base import SEARCH_SEED, SHORT, Recipe, Settings, check
 from mamlkit.course.recipes.packs import read_json, write_json
 from mamlkit.learners import FOMAML, Reptile, adam
 from mamlkit.learners.meta import MetaLearner
@@ -102,6 +96,11 @@ def judge(learner: MetaLearner, name: str) -> tuple[float]:
 def solve(out: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
     """From each start in a folder, and from a random one, solve for the viscosities of
     :data:`TABLE_NU` by both methods: ``out/pinns-refined.json``.
+
+    It holds "settings", and "rows" with start, seed, nu, method ("lbfgs" or "adam"), the relative
+    L2 "errors" before the first and after every fifth step, the "losses" after every 25th, the
+    "seconds" of all steps, and "steps", the first that brings the error to 1e-2 (None if none
+    does).
     """
     rows = []
     for seed in seeds:
@@ -195,12 +194,3 @@ RECIPE = Recipe(
     measure=solve,
     search_on=search_adam,
 )
-
-
-def refined() -> dict[str, Any]:
-    """The table that ships: "settings", and "rows" with start, seed, nu, method ("lbfgs" or
-    "adam"), the relative L2 "errors" before the first and after every fifth step, the "losses"
-    after every 25th, the "seconds" of all steps, and "steps", the first that brings the error to
-    1e-2 (None if none does).
-    """
-    return RECIPE.table("refined")

@@ -7,13 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mamlkit.course.recipes.base import (
-    SHORT,
-    Recipe,
-    check,
-    settle,
-    tuned,
-)
+from mamlkit.course.recipes.base import SHORT, Recipe, check, settle, tuned
 from mamlkit.evaluation.curves import evaluate
 from mamlkit.learners import ANIL, CAVIA, MAML, CoDA
 from mamlkit.losses import Loss, derivatives, trajectories
