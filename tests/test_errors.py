@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import mamlkit as mk
+from tests.helpers import F64
 
-F64 = torch.float64
 X = torch.linspace(-1, 1, 4, dtype=F64)[:, None]
 Y = X.sin()
 FAMILY = mk.tasks.LinearLaw()
@@ -516,7 +516,8 @@ def test_the_error_is_a_value_error() -> None:
 def test_an_error_of_the_model_stays_what_it_is_and_gets_a_hint(error: Exception) -> None:
     learner, points = mk.MAML(Failing(error), 0.1), (X.float(), Y.float())
     predict = learner.adapt(*points)
-    learner.model.broken = True
+    failing: Any = learner.model
+    failing.broken = True
     for call in (
         lambda: learner.adapt(*points),
         lambda: mk.yardsticks.FromScratch(learner.model).adapt(*points),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,17 +10,6 @@ import torch
 
 import mamlkit as mk
 from mamlkit.show import widgets
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def springs():
-    return mk.tasks.HookesLaw()
 
 
 @pytest.fixture
