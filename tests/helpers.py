@@ -1,9 +1,9 @@
-"""What the tests of several rooms share."""
+"""What tests in several files share."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,19 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 F64 = torch.float64
 Tensors = Tensor | dict[str, Tensor]
+State = nn.Module | Mapping[str, Tensor]
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-# --- random numbers -----------------------------------------------------------------------------
+def members_of(family: mk.Family) -> list[int]:
+    assert family.members is not None
+    return family.members.tolist()
+
+
+# --- random numbers -------------------------------------------------------------------------------
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -34,12 +40,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=seeded(seed), dtype=F64)
 
 
-def members_of(family: mk.Family) -> list[int]:
-    assert family.members is not None
-    return family.members.tolist()
-
-
-# --- a small batch and a small network ----------------------------------------------------------
+# --- small tasks and networks ---------------------------------------------------------------------
 
 
 def sinusoids(
@@ -55,6 +56,18 @@ def mlp(
 ) -> mk.models.MLP:
     """A network for x in -5..5, as those of the sinusoids."""
     return mk.models.MLP(d_in, d_out, hidden, x_range=(-5.0, 5.0), seed=seed, **more).double()
+
+
+class Plane(mk.tasks.Family):
+    """A law of two numbers: y = a (x1 + x2)."""
+
+    d_in = 2
+
+    def draw(self, n_tasks: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {"a": mk.tasks.uniform(n_tasks, 0, 1, generator)}
+
+    def law(self, x: Tensor, physics: dict[str, Tensor]) -> Tensor:
+        return physics["a"] * x.sum(-1, keepdim=True)
 
 
 def one_task(batch: mk.TaskBatch, i: int = 0) -> tuple[mk.Data, mk.Data]:
@@ -73,7 +86,7 @@ class Slope(nn.Module):
         return self.theta * x
 
 
-# --- gradients ----------------------------------------------------------------------------------
+# --- gradients and states -------------------------------------------------------------------------
 
 
 def stored_gradient(parameters: Iterable[Tensor]) -> Tensor:
@@ -114,3 +127,10 @@ def relative_error(given: Tensors, expected: Tensors) -> float:
         assert list(given) == list(expected)
     a, b = (flatten(x) if isinstance(x, dict) else x for x in (given, expected))
     return float((a - b).norm() / b.norm())
+
+
+def assert_same_state(a: State, b: State) -> None:
+    """The same names and the same numbers, bit for bit."""
+    a, b = (x.state_dict() if isinstance(x, nn.Module) else x for x in (a, b))
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []

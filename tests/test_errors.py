@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import mamlkit as mk
-from tests.helpers import F64
+from tests.helpers import F64, assert_same_state
 
 X = torch.linspace(-1, 1, 4, dtype=F64)[:, None]
 Y = X.sin()
@@ -584,7 +584,7 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(tmp_path, place)
     ):
         with pytest.raises(mk.MamlkitError, match=r"cannot be (written|read)"):
             call()
-    assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())
+    assert_same_state(learner, before)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -595,7 +595,7 @@ def test_load_learner_needs_the_same_architecture(tmp_path) -> None:
         before = copy.deepcopy(other.state_dict())
         with pytest.raises(mk.MamlkitError, match=r"another learner: .*as it was saved: MAML"):
             mk.load_learner(other, path)
-        assert all(torch.equal(before[k], v) for k, v in other.state_dict().items())
+        assert_same_state(other, before)
 
 
 def test_a_learner_is_no_checkpoint(tmp_path) -> None:

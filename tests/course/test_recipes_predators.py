@@ -12,7 +12,7 @@ import mamlkit as mk
 from mamlkit.course import recipes
 from mamlkit.course.recipes import predators
 from mamlkit.learners.maml import MAML
-from tests.helpers import seeded
+from tests.helpers import assert_same_state, seeded
 
 # Mean squared error of forecasts on the adaptation environments, from one trajectory: (low, high).
 EXPECTED = {
@@ -78,8 +78,7 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
     straight = predators.build("pooled", 7, loss=mk.losses.derivatives)  # what training descends
     plan = replace(predators.PROTOCOLS["pooled"], iterations=2, seed=7)
     mk.meta_train(straight, predators.tasks(), plan=plan, progress=False)
-    for ours, theirs in zip(again.parameters(), straight.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    assert_same_state(again, straight)
 
 
 def test_a_run_that_is_not_there() -> None:

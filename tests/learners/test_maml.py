@@ -17,6 +17,7 @@ from mamlkit.training.gradients import meta_gradients
 from tests.helpers import (
     F64,
     Slope,
+    assert_same_state,
     meta_gradient,
     mlp,
     normal,
@@ -439,7 +440,7 @@ def test_adapting_lowers_the_support_loss_and_leaves_the_learner_as_it_was() -> 
     before = copy.deepcopy(learner.state_dict())
     predict = learner.adapt(batch.support.x[0], batch.support.y[0])
     assert (predict.losses.diff() < 0).all()
-    assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())
+    assert_same_state(learner, before)
     assert all(p.grad is None for p in learner.parameters())
 
 

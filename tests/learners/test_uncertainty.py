@@ -21,7 +21,7 @@ from mamlkit.learners import (
     where_next,
 )
 from mamlkit.learners.bayes import condition
-from tests.helpers import F64, mlp, normal, seeded, sinusoids
+from tests.helpers import F64, assert_same_state, mlp, normal, seeded, sinusoids
 
 
 class Frozen(nn.Module):
@@ -338,8 +338,7 @@ def test_an_ensemble_is_saved_resumed_and_tells_its_settings(tmp_path) -> None:
     mk.meta_train(parts, family, iterations=3, checkpoint=path, **run)
     parts = Ensemble(LEARNERS["MAML++"], 2)
     mk.meta_train(parts, family, iterations=6, checkpoint=path, **run)
-    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    assert_same_state(parts, whole)
     mk.save_learner(whole, tmp_path / "learner.pt")
     other = Ensemble(LEARNERS["MAML++"], 2, seed=9)
     mk.load_learner(other, tmp_path / "learner.pt")

@@ -16,6 +16,7 @@ from mamlkit.training.loop import draw_tasks
 from tests.helpers import (
     F64,
     Slope,
+    assert_same_state,
     meta_gradient,
     mlp,
     objective_differences,
@@ -205,8 +206,7 @@ def test_a_run_cut_in_the_middle_of_annealing_resumes_bit_for_bit(tmp_path) -> N
     history = mk.meta_train(resumed, LAW, iterations=8, checkpoint=path, **settings)
     assert history.outer_loss == expected.outer_loss
     assert history.support_loss == expected.support_loss
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
+    assert_same_state(resumed, whole)
     assert resumed.phase == whole.phase == (False, False)
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 import mamlkit as mk
 from mamlkit.show import plots
-from tests.helpers import members_of, seeded
+from tests.helpers import Plane, members_of, seeded
 
 
 @pytest.fixture
@@ -23,16 +23,6 @@ def learner(springs):
 
 def lines(ax):
     return {line.get_label(): line for line in ax.lines}
-
-
-class Plane(mk.tasks.Family):
-    d_in = 2
-
-    def draw(self, n_tasks, generator):
-        return {"a": mk.tasks.uniform(n_tasks, 0, 1, generator)}
-
-    def law(self, x, physics):
-        return physics["a"] * x.sum(-1, keepdim=True)
 
 
 def test_style_cycles_colours_and_lines_and_is_global():

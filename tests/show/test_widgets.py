@@ -10,6 +10,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit.show import widgets
+from tests.helpers import Plane
 
 
 @pytest.fixture
@@ -223,15 +224,6 @@ def test_explorer_says_what_is_wrong_instead_of_dying(learners):
 
 
 def test_explorer_refuses_a_family_without_curves(learners):
-    class Plane(mk.tasks.Family):
-        d_in = 2
-
-        def draw(self, n_tasks, generator):
-            return {"a": mk.tasks.uniform(n_tasks, 0, 1, generator)}
-
-        def law(self, x, physics):
-            return physics["a"] * x.sum(-1, keepdim=True)
-
     with pytest.raises(mk.MamlkitError, match="d_in=2"):
         widgets.explorer(Plane(), learners)
 
