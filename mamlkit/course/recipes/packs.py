@@ -78,7 +78,7 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=1)
     text = re.sub(r'\[\n([^][{}"]*)\]', lambda found: f"[{' '.join(found[1].split())}]", text)
     with atomically(path) as file:
-        file.write(text.encode())
+        file.write(f"{text}\n".encode())
 
 
 def read_json(path: Path) -> Any:
