@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-SOURCES = Path(__file__).resolve().parents[1] / "notebooks"
+from tests.helpers import NOTEBOOKS
+
 EXPLORER = "00_one_measurement_a_whole_curve"
 # Notebooks with a widget of their own, and words from the line of text under its picture.
 WIDGETS = {
@@ -80,7 +81,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
     """JupyterLab on a free port, serving a folder that holds the notebooks without outputs."""
     (tmp_path / "course").mkdir()
     for name in (EXPLORER, *WIDGETS):
-        strip_outputs(SOURCES / f"{name}.ipynb", tmp_path / "course" / f"{name}.ipynb")
+        strip_outputs(NOTEBOOKS / f"{name}.ipynb", tmp_path / "course" / f"{name}.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

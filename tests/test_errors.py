@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import mamlkit as mk
+from tests.helpers import F64, assert_same_state
 
-F64 = torch.float64
 X = torch.linspace(-1, 1, 4, dtype=F64)[:, None]
 Y = X.sin()
 FAMILY = mk.tasks.LinearLaw()
@@ -516,7 +516,8 @@ def test_the_error_is_a_value_error() -> None:
 def test_an_error_of_the_model_stays_what_it_is_and_gets_a_hint(error: Exception) -> None:
     learner, points = mk.MAML(Failing(error), 0.1), (X.float(), Y.float())
     predict = learner.adapt(*points)
-    learner.model.broken = True
+    failing: Any = learner.model
+    failing.broken = True
     for call in (
         lambda: learner.adapt(*points),
         lambda: mk.yardsticks.FromScratch(learner.model).adapt(*points),
@@ -583,7 +584,7 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(tmp_path, place)
     ):
         with pytest.raises(mk.MamlkitError, match=r"cannot be (written|read)"):
             call()
-    assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())
+    assert_same_state(learner, before)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -594,7 +595,7 @@ def test_load_learner_needs_the_same_architecture(tmp_path) -> None:
         before = copy.deepcopy(other.state_dict())
         with pytest.raises(mk.MamlkitError, match=r"another learner: .*as it was saved: MAML"):
             mk.load_learner(other, path)
-        assert all(torch.equal(before[k], v) for k, v in other.state_dict().items())
+        assert_same_state(other, before)
 
 
 def test_a_learner_is_no_checkpoint(tmp_path) -> None:

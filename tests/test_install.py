@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import ROOT
+
 pytestmark = pytest.mark.install
 
-ROOT = Path(__file__).resolve().parents[1]
 FIRST = "00_one_measurement_a_whole_curve.ipynb"
 TOKEN = "for-this-test-only"
 UNREACHABLE = "after connection broken by"  # how pip reports a package index that does not answer

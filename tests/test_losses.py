@@ -10,11 +10,12 @@ from sklearn.metrics import hinge_loss
 
 import mamlkit as mk
 from mamlkit.losses import cross_entropy, error_rate, hinge, mse, rmse
+from tests.helpers import seeded
 
 
 def scored(n: int, ways: int, seed: int, dtype: torch.dtype = torch.float64):
     """Scores [n, ways] as the inputs of an identity model, and labels that hold each class."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     scores = 3 * torch.randn(n, ways, generator=generator, dtype=torch.float64)
     labels = torch.arange(n) % ways
     return mk.Data(scores.to(dtype), labels)
@@ -26,7 +27,7 @@ def same(x: torch.Tensor) -> torch.Tensor:
 
 @given(n=st.integers(1, 8), d=st.integers(1, 3), seed=st.integers(0, 99))
 def test_mse_is_torchs(n: int, d: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     x, y = torch.randn(2, n, d, generator=generator, dtype=torch.float64)
     expected = torch.nn.functional.mse_loss(x, y)
     torch.testing.assert_close(mse(same, mk.Data(x, y)), expected)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mamlkit as mk
+from tests.helpers import F64
 
 
 @given(
@@ -91,7 +92,6 @@ def test_models_tell_their_activation(build) -> None:
 
 # --- contexts -------------------------------------------------------------------------------------
 
-F64 = torch.float64
 FEEDS = ["concatenate", "modulate"]
 
 
@@ -100,9 +100,8 @@ def test_a_context_of_zero_changes_nothing(feed, generator) -> None:
     plain = mk.models.MLP(2, 3, hidden=(4, 5), x_range=(0.0, 2.0), seed=1).double()
     model = mk.models.MLP(2, 3, (4, 5), x_range=(0.0, 2.0), seed=2, context=2, feed=feed).double()
     with torch.no_grad():
-        for own, other in zip(model.layers, plain.layers, strict=True):
-            own.weight[:, : other.in_features] = other.weight  # the context's columns come last
-            own.bias.copy_(other.bias)
+        for own, other in zip(model.layers.parameters(), plain.layers.parameters(), strict=True):
+            own[..., : other.shape[-1]] = other  # the context's columns come last
     x = torch.rand(3, 6, 2, generator=generator, dtype=F64)
     torch.testing.assert_close(model(x), plain(x))
     with torch.no_grad():
@@ -114,7 +113,7 @@ def test_a_concatenated_context_by_hand() -> None:
     model = mk.models.MLP(1, 1, hidden=(1,), x_range=(2.0, 6.0), context=1).double()
     with torch.no_grad():
         model.context.fill_(0.7)
-    (w, u), b = model.layers[0].weight.detach()[0].tolist(), float(model.layers[0].bias.detach())
+    ((w, u),), (b,) = (p.tolist() for p in model.layers[0].parameters())
     v, d = (float(p.detach()) for p in model.layers[1].parameters())
     y = float(model(torch.tensor([[5.0]], dtype=F64)).detach())  # 5 is scaled to 0.5, 0.7 is not
     assert y == pytest.approx(v * math.tanh(w * 0.5 + u * 0.7 + b) + d, rel=1e-12)
@@ -125,11 +124,10 @@ def test_a_modulated_context_by_hand() -> None:
     model = mk.models.MLP(1, 1, hidden=(1, 1), context=1, feed="modulate").double()
     with torch.no_grad():
         model.context.fill_(0.7)
-    assert model.modulation.weight.shape == (4, 1)
-    s1, t1, s2, t2 = (0.7 * model.modulation.weight.detach()[:, 0]).tolist()
-    (w1, b1), (w2, b2), (w3, b3) = (
-        (float(layer.weight.detach()), float(layer.bias.detach())) for layer in model.layers
-    )
+    modulation = model.get_parameter("modulation.weight").detach()
+    assert modulation.shape == (4, 1)
+    s1, t1, s2, t2 = (0.7 * modulation[:, 0]).tolist()
+    (w1, b1), (w2, b2), (w3, b3) = ([p.item() for p in m.parameters()] for m in model.layers)
     h = math.tanh((w1 * 0.4 + b1) * (1 + s1) + t1)
     h = math.tanh((w2 * h + b2) * (1 + s2) + t2)
     y = float(model(torch.tensor([[0.4]], dtype=F64)).detach())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,22 +10,22 @@ import torch
 
 import mamlkit as mk
 from mamlkit.course.recipes import predators
+from tests.helpers import NOTEBOOKS, read_notebook
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NB07 = NOTEBOOKS / "07_how_sure_are_you.ipynb"
 NB09 = NOTEBOOKS / "09_predator_and_prey.ipynb"
 
 
-@pytest.fixture(name="cells")
-def notebook_cells() -> dict[str, str]:
+@pytest.fixture
+def functions() -> dict[str, str]:
     """The functions of the notebook by name: the source of the cell that defines each."""
-    cells = json.loads(NB07.read_text(encoding="utf-8"))["cells"]
+    cells = read_notebook(NB07)["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     names = ("fan", "measure", "draw")
     return {n: next(s for s in sources if s.startswith(f"def {n}(")) for n in names}
 
 
-def test_widget_of_notebook_07_draws_what_it_says(cells: dict[str, str]) -> None:
+def test_widget_of_notebook_07_draws_what_it_says(functions: dict[str, str]) -> None:
     fluids = mk.tasks.VapourPressure(noise=0.01)
     test = fluids.split("test")
     x, curves, physics = test.curves(test.n_members)
@@ -35,9 +33,9 @@ def test_widget_of_notebook_07_draws_what_it_says(cells: dict[str, str]) -> None
     scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "head": head, "x": x}
     scope |= {"fluids": fluids, "test": test, "curves": curves, "Z50": 0.674, "Z90": 1.645}
     scope["names"] = [test.names[int(i)] for i in physics["fluid"]]
-    exec(cells["fan"].partition("\n\n\n")[0], scope)
-    exec(cells["measure"].partition("\n\n\n")[0], scope)
-    exec(cells["draw"], scope)
+    exec(functions["fan"].partition("\n\n\n")[0], scope)
+    exec(functions["measure"].partition("\n\n\n")[0], scope)
+    exec(functions["draw"], scope)
 
     figure, sentence = scope["draw"]("Helium", 0.9, 3, seed=2)
     measured, drawn = figure.axes[0].lines[2], figure.axes[0].lines[0]
@@ -49,7 +47,8 @@ def test_widget_of_notebook_07_draws_what_it_says(cells: dict[str, str]) -> None
     assert f"RMSE {float(off.square().mean().sqrt()):.4f}" in sentence
     i, at = scope["names"].index("Helium"), [round((t - 0.6) / 0.01) for t in places]
     readings = scope["measure"](2)[i, at]
-    mean, variance = head.adapt(x[at], readings).distribution(x)
+    predict: Any = head.adapt(x[at], readings)
+    mean, variance = predict.distribution(x)
     torch.testing.assert_close(off, (mean - curves[i])[:, 0])
     inside = ((mean - curves[i]).abs() < 1.645 * variance.sqrt()).double().mean()
     assert f"{inside:.0%} of the curve inside the 90 % band" in sentence
@@ -57,7 +56,7 @@ def test_widget_of_notebook_07_draws_what_it_says(cells: dict[str, str]) -> None
 
 
 def test_widget_of_notebook_09_draws_what_it_says() -> None:
-    cells = json.loads(NB09.read_text(encoding="utf-8"))["cells"]
+    cells = read_notebook(NB09)["cells"]
     source = next(s for c in cells if (s := "".join(c["source"])).startswith("def draw("))
     coda = predators.build("coda", 0).double()
     scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "coda": coda}

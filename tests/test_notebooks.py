@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-COURSE = sorted(FOLDER.glob("*.ipynb"))
-ALL = sorted(p for p in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+from tests.helpers import NOTEBOOKS, read_notebook
+
+COURSE = sorted(NOTEBOOKS.glob("*.ipynb"))
+ALL = sorted(p for p in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 TAGS = {
     "nbval-check-output",
@@ -34,11 +34,6 @@ ABSOLUTE_PATH = re.compile(
 Cell = dict[str, Any]
 
 
-def read(path: Path) -> dict[str, Any]:
-    notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return notebook
-
-
 def text(value: str | list[str]) -> str:
     return value if isinstance(value, str) else "".join(value)
 
@@ -52,11 +47,13 @@ def tags(cell: Cell) -> set[str]:
 
 
 def code_cells(path: Path) -> list[Cell]:
-    return [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
 
 
 def prose(path: Path) -> list[str]:
-    return [source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown"]
+    return [
+        source(cell) for cell in read_notebook(path)["cells"] if cell["cell_type"] == "markdown"
+    ]
 
 
 def checks(code: str) -> list[str]:
@@ -64,7 +61,9 @@ def checks(code: str) -> list[str]:
     return re.findall(r"\bcheck\(\s*[\"']([^\"']*)[\"']", code)
 
 
-every_notebook = pytest.mark.parametrize("path", ALL, ids=[str(p.relative_to(FOLDER)) for p in ALL])
+every_notebook = pytest.mark.parametrize(
+    "path", ALL, ids=[str(p.relative_to(NOTEBOOKS)) for p in ALL]
+)
 every_lesson = pytest.mark.parametrize("path", COURSE, ids=[p.name for p in COURSE])
 
 
@@ -75,7 +74,7 @@ def test_the_course_is_numbered_without_gaps():
 
 @every_notebook
 def test_format_and_kernel(path):
-    notebook = read(path)
+    notebook = read_notebook(path)
     assert notebook["nbformat"] == 4
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     assert path.stat().st_size < MAX_BYTES
@@ -122,7 +121,7 @@ def test_absolute_paths_are_recognised(shown, found):
 
 @every_lesson
 def test_first_cell_is_the_contract(path):
-    first = read(path)["cells"][0]
+    first = read_notebook(path)["cells"][0]
     assert first["cell_type"] == "markdown"
     contract = source(first)
     assert contract.startswith(f"# {path.name[:2]} · "), "the title carries the number"
@@ -165,7 +164,7 @@ def test_three_to_eight_cells_are_checked(path):
 
 @every_notebook
 def test_only_known_tags(path):
-    for cell in read(path)["cells"]:
+    for cell in read_notebook(path)["cells"]:
         assert tags(cell) <= TAGS
 
 
@@ -209,7 +208,7 @@ def test_no_markup_that_jupyterlab_shows_raw(path):
 
 @every_lesson
 def test_exercises_have_checkers_and_hidden_solutions(path):
-    cells, number = read(path)["cells"], path.name[:2]
+    cells, number = read_notebook(path)["cells"], path.name[:2]
     module = importlib.import_module(f"mamlkit.course.exercises.nb{number}")
     solved = {}
     for position, cell in enumerate(cells):

@@ -17,8 +17,7 @@ import mamlkit as mk
 from mamlkit.losses import derivatives, trajectories
 from mamlkit.ode import rk4
 from mamlkit.tasks import Trajectories
-
-F64 = torch.float64
+from tests.helpers import F64, seeded
 
 
 def rotation(t: Tensor, y: Tensor) -> Tensor:
@@ -119,9 +118,9 @@ def test_a_family_in_ten_lines_gives_exact_trajectories(generator) -> None:
 def test_noise_is_on_the_support_alone_and_has_its_size(generator) -> None:
     family = Decay()
     family.noise = 0.1
-    noisy = family.sample(50, 4, generator=torch.Generator().manual_seed(1), dtype=F64)
+    noisy = family.sample(50, 4, generator=seeded(1), dtype=F64)
     family.noise = 0.0
-    clean = family.sample(50, 4, generator=torch.Generator().manual_seed(1), dtype=F64)
+    clean = family.sample(50, 4, generator=seeded(1), dtype=F64)
     assert torch.equal(noisy.query.y, clean.query.y)
     assert torch.equal(noisy.support.dy, clean.support.dy)
     assert float((noisy.support.y - clean.support.y).std()) == pytest.approx(0.1, rel=0.1)
@@ -147,8 +146,11 @@ def test_a_family_without_a_method_says_which(missing: str) -> None:
 
 
 def test_a_solution_that_explodes_is_said() -> None:
-    family = Decay()
-    family.field = lambda y, physics: y**2 * 10  # type: ignore[method-assign]
+    class Explosion(Decay):
+        def field(self, y: Tensor, physics: dict[str, Tensor]) -> Tensor:
+            return y**2 * 10
+
+    family = Explosion()
     with pytest.raises(mk.MamlkitError, match="not finite"):
         family.sample(2, 1)
 
@@ -157,12 +159,12 @@ def test_a_solution_that_explodes_is_said() -> None:
 
 
 def data() -> Trajectories:
-    batch = Decay().sample(1, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    batch = Decay().sample(1, 3, generator=seeded(), dtype=F64)
     return Trajectories(*(leaf[0] for leaf in batch.query))
 
 
 def test_the_true_field_has_no_loss_and_a_wrong_one_has() -> None:
-    batch = Decay().sample(1, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    batch = Decay().sample(1, 3, generator=seeded(), dtype=F64)
     one, rate = Trajectories(*(leaf[0] for leaf in batch.query)), batch.physics["rate"].item()
     for loss in (derivatives, trajectories(substeps=20), trajectories(1, 20), trajectories(3, 20)):
         assert float(loss(lambda y: -rate * y, one)) < 1e-16
@@ -198,6 +200,6 @@ def test_a_learner_adapts_to_trajectories_eager_and_captured() -> None:
     found = []
     for how in (False, "capture"):
         learner = mk.MAML(mk.models.MLP(1, 1).double(), 0.1, 2, loss=trajectories(2))
-        mk.meta_train(learner, family, 2, compile=how, **settings)  # type: ignore[arg-type]
-        found.append(learner.model.layers[0].weight.detach())  # type: ignore[union-attr,index]
+        mk.meta_train(learner, family, 2, compile=how, **settings)
+        found.append(learner.model.get_parameter("layers.0.weight").detach())
     torch.testing.assert_close(*found, rtol=1e-8, atol=1e-12)

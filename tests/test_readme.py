@@ -14,10 +14,10 @@ import torch
 
 import mamlkit as mk
 from mamlkit.cli import build_parser
+from tests.helpers import ROOT
 
 mpl.use("Agg")
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,7 @@ def by_cuda_graph(work: Workload) -> Step:
 def rows(work: Workload, device: str) -> dict[str, Callable[[], Step]]:
     """What is compared on this workload: the name of a row, and how to make its step."""
     table: dict[str, Callable[[], Step]] = {
-        name: lambda c=c: by_mamlkit(work, device, c)  # type: ignore[misc]
-        for name, c in PATHS.items()
+        name: partial(by_mamlkit, work, device, compile) for name, compile in PATHS.items()
     }
     table["mamlkit compiled + sampling + Adam"] = lambda: by_mamlkit(work, device, True, adam=True)
     if device == "cuda":

@@ -20,6 +20,7 @@ from mamlkit import cli
 from mamlkit.cli import lab
 from mamlkit.cli import train as train_job
 from mamlkit.course import quickstart, recipes
+from tests.helpers import assert_same_state
 
 
 @pytest.fixture
@@ -282,10 +283,6 @@ def state(out: Path) -> dict[str, torch.Tensor]:
     return torch.load(out / "learner.pt", weights_only=True)["learner"]
 
 
-def assert_same_learner(a: Path, b: Path) -> None:
-    assert [k for k, v in state(a).items() if not torch.equal(v, state(b)[k])] == []
-
-
 def test_train_saves_and_reports_what_evaluate_finds(tmp_path, capsys):
     assert train(tmp_path, "--inner-steps", "2", "--seed", "3") == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(train_job.FILES)
@@ -295,8 +292,7 @@ def test_train_saves_and_reports_what_evaluate_finds(tmp_path, capsys):
     history = mk.meta_train(
         same, mk.tasks.Sinusoid(), 2, meta_batch=3, iterations=6, seed=3, progress=False
     )
-    for a, b in zip(learner.parameters(), same.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert_same_state(learner, same)
     assert mk.History.load(tmp_path / "history.json").outer_loss == history.outer_loss
 
     settings = json.loads((tmp_path / "settings.json").read_text())
@@ -327,7 +323,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch, ca
     assert "interrupted after 4 iterations; the same command goes on" in capsys.readouterr().out
     assert train(tmp_path / "a") == 0
     assert train(tmp_path / "b") == 0
-    assert_same_learner(tmp_path / "a", tmp_path / "b")
+    assert_same_state(state(tmp_path / "a"), state(tmp_path / "b"))
     assert train(tmp_path / "a", "--chunk-size", "2", iterations=9) == 0  # may go on for longer
     assert len(mk.History.load(tmp_path / "a" / "history.json").outer_loss) == 9
 

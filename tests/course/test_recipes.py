@@ -19,6 +19,7 @@ from mamlkit.course.recipes import bands, family, finn2017
 from mamlkit.course.recipes.base import WEIGHTS, Recipe
 from mamlkit.course.recipes.packs import read_json, write_json
 from mamlkit.tasks.sinusoid import FINN_2017
+from tests.helpers import assert_same_state
 
 # On 600 new tasks of 10 shots: mean query loss after 1 inner step, median after 10: (low, high).
 # The mean after 10 steps is no number where single tasks diverge (ANIL, Meta-SGD).
@@ -208,7 +209,7 @@ def test_a_tiny_run_saves_learners_with_notes_and_resumes(tmp_path: Path) -> Non
     assert len(notes["outer_loss"]) == 4
     straight = finn2017.build("maml", 5)
     mk.meta_train(straight, mk.tasks.Sinusoid(), 10, iterations=4, seed=5, progress=False)
-    assert torch.equal(again.model.layers[0].weight, straight.model.layers[0].weight)  # type: ignore[union-attr,index]
+    assert_same_state(again, straight)
     assert (tmp_path / "finn2017-pooled-5.pt").exists()
 
 
@@ -256,8 +257,7 @@ def test_a_short_run_is_packed_and_loaded_back(tmp_path: Path) -> None:
             saved = recipe.build(name, seed)
             assert notes == mk.load_learner(saved, tmp_path / f"bands-{name}-{seed}.pt")
             assert notes["seed"] == seed
-            for ours, theirs in zip(learner.parameters(), saved.parameters(), strict=True):
-                assert torch.equal(ours, theirs)
+            assert_same_state(learner, saved)
     with pytest.raises(mk.MamlkitError, match="holds no 'waves-head' with seed 0"):
         recipe.load("waves-head", 0, tmp_path)
     with pytest.raises(mk.MamlkitError, match="holds no 'kinds-head' with seed 8"):

@@ -11,6 +11,7 @@ import torch
 import mamlkit as mk
 from mamlkit.course import recipes
 from mamlkit.course.recipes import bands
+from tests.helpers import seeded
 
 # On new tasks, of any seed: RMSE and coverage of the 90 % band, (low, high) each.
 BANDS_EXPECTED = {
@@ -58,12 +59,10 @@ def test_the_tasks_of_the_bands() -> None:
     assert torch.allclose(place, torch.tensor(0.7))
     anywhere = bands.tasks("kinds-head", "test").sample(31, 1).support.x
     assert anywhere.std() > 0.05
-    sizes = {n: bands.tasks(f"{n}-head", "test").n_members for n in ("fluids", "kinds")}  # type: ignore[attr-defined]
+    sizes = {n: bands.tasks(f"{n}-head", "test").n_members for n in ("fluids", "kinds")}
     assert sizes == {"fluids": 32, "kinds": 31}
     waves = bands.Waves()
-    batch = waves.sample(
-        2000, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    batch = waves.sample(2000, 1, 3, generator=seeded(), dtype=torch.float64)
     a, b = batch.physics["a"], batch.physics["b"]
     assert abs(a.std() - 2) < 0.1
     x = batch.query.x[..., 0]

@@ -14,6 +14,7 @@ import mamlkit as mk
 from mamlkit.course import recipes
 from mamlkit.course.recipes import charges
 from mamlkit.physics.discovery import Readout
+from tests.helpers import seeded
 
 # Median RMSE of the potential on test tasks with ten readings, of any seed. (Not the mean: the
 # steps of anil blow up on a few tasks.)
@@ -46,7 +47,7 @@ def heads(learner: mk.RidgeHead, support: mk.Data) -> Tensor:
 @pytest.mark.parametrize("seed", recipes.SHIPPED_SEEDS)
 def test_the_head_reads_charges_to_one_percent(seed: int) -> None:
     learner = recipes.shipped("charges-long", seed).double()
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     known = charges.tasks().every(30, generator=generator, dtype=torch.float64)
     new = charges.tasks("test").every(10, generator=generator, dtype=torch.float64)
     true, labels = (torch.stack([b.physics["q1"], b.physics["q2"]], 1) for b in (new, known))
@@ -68,9 +69,9 @@ def test_notes() -> None:
 
 def test_all_networks_have_the_same_features() -> None:
     anil, ridge = charges.build("anil", 3), charges.build("ridge", 3)
-    ours = dict(anil.model.features.named_parameters())  # type: ignore[union-attr]
+    ours = dict(anil.model.get_submodule("features").named_parameters())
     for name, weight in ridge.model.named_parameters():
-        assert torch.equal(weight, ours[name])  # type: ignore[index]
+        assert torch.equal(weight, ours[name])
 
 
 def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:

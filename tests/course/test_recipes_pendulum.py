@@ -14,6 +14,7 @@ from mamlkit.course.recipes import pendulum
 from mamlkit.losses import trajectories
 from mamlkit.physics.discovery import Readout, r2
 from mamlkit.tasks.pendulum import LENGTHS
+from tests.helpers import seeded
 
 # Median error of a forecast over 5 s, rad^2 and (rad/s)^2 averaged, on 60 new pendulums.
 EXPECTED = {
@@ -30,7 +31,7 @@ EXPECTED = {
 @pytest.mark.parametrize("name", ["separable", "free"])
 def test_the_latent_is_g_over_l(name: str, seed: int) -> None:
     learner = recipes.shipped(f"pendulum-{name}", seed).double()
-    generator = torch.Generator().manual_seed(20 + seed)
+    generator = seeded(20 + seed)
 
     def read(batch: mk.TaskBatch) -> torch.Tensor:
         paths = (

@@ -12,6 +12,7 @@ import mamlkit as mk
 from mamlkit.course import recipes
 from mamlkit.course.recipes import predators
 from mamlkit.learners.maml import MAML
+from tests.helpers import assert_same_state, seeded
 
 # Mean squared error of forecasts on the adaptation environments, from one trajectory: (low, high).
 EXPECTED = {
@@ -25,9 +26,7 @@ EXPECTED = {
 
 @torch.no_grad()
 def error(learner: MAML) -> float:
-    batch = predators.tasks("test").sample(
-        40, 1, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float32
-    )
+    batch = predators.tasks("test").sample(40, 1, 2, generator=seeded(3), dtype=torch.float32)
 
     def one(support: object, query: object) -> torch.Tensor:  # judged after the last step alone
         path, _ = learner.inner_path(support, learner.inner_steps)
@@ -56,9 +55,7 @@ def test_notes(name: str) -> None:
 
 def test_adaptation_never_sees_a_derivative() -> None:
     coda = predators.build("coda", 0).double()
-    batch = predators.tasks("test").sample(
-        2, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    batch = predators.tasks("test").sample(2, 1, 1, generator=seeded(), dtype=torch.float64)
     blind = batch._replace(support=batch.support._replace(dy=torch.zeros_like(batch.support.dy)))
     assert torch.equal(coda.episodes(batch).query, coda.episodes(blind).query)
 
@@ -81,8 +78,7 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
     straight = predators.build("pooled", 7, loss=mk.losses.derivatives)  # what training descends
     plan = replace(predators.PROTOCOLS["pooled"], iterations=2, seed=7)
     mk.meta_train(straight, predators.tasks(), plan=plan, progress=False)
-    for ours, theirs in zip(again.parameters(), straight.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    assert_same_state(again, straight)
 
 
 def test_a_run_that_is_not_there() -> None:

@@ -10,8 +10,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit.evaluation.curves import half_width, summary
-
-F64 = torch.float64
+from tests.helpers import F64
 
 
 class Constant:
@@ -200,7 +199,7 @@ def test_tune_leaves_learned_step_sizes_alone() -> None:
     before = learner.alpha()
     mk.tune(learner, mk.tasks.LinearLaw(), 4, max_steps=4, n_tasks=10)
     assert learner.inner_lr == 0.1
-    assert all(torch.equal(before[k], v) for k, v in learner.alpha().items())
+    torch.testing.assert_close(learner.alpha(), before, rtol=0, atol=0)
 
 
 def test_an_oracle_is_told_the_truth() -> None:
@@ -249,7 +248,7 @@ class Weighted(NamedTuple):
 class WeightedLine(mk.tasks.LinearLaw):
     """A task with more than points: each reading carries its error."""
 
-    def sample(self, n_tasks, shots, queries=None, **drawn):  # type: ignore[no-untyped-def]
+    def sample(self, n_tasks, shots, queries=None, **drawn):
         batch = super().sample(n_tasks, shots, queries, **drawn)
         support, query = (
             Weighted(d.x, d.y, torch.full_like(d.y, 0.3)) for d in (batch.support, batch.query)
@@ -258,7 +257,7 @@ class WeightedLine(mk.tasks.LinearLaw):
 
 
 def test_tasks_with_more_than_x_and_y_go_through_every_learner() -> None:
-    def chi_squared(predict, data):  # type: ignore[no-untyped-def]
+    def chi_squared(predict, data):
         return (((predict(data.x) - data.y) / data.sigma) ** 2).mean()
 
     model = mk.models.MLP(1, 1, hidden=()).double()
@@ -275,13 +274,13 @@ def test_tasks_with_more_than_x_and_y_go_through_every_learner() -> None:
 
 
 def test_a_loss_may_look_at_other_places_also_when_all_tasks_are_judged_at_once() -> None:
-    def at_the_origin(predict, data):  # type: ignore[no-untyped-def]
+    def at_the_origin(predict, data):
         return (predict(0 * data.x) ** 2).mean()
 
     scratch = mk.yardsticks.FromScratch(mk.models.MLP(1, 1, hidden=(4,)).double(), steps=3)
 
     class OneByOne:
-        def adapt(self, x, y):  # type: ignore[no-untyped-def]
+        def adapt(self, x, y):
             return scratch.adapt(x, y)
 
     table = mk.compare(
@@ -307,7 +306,7 @@ def test_a_float32_module_with_adapt_alone_is_a_learner() -> None:
             super().__init__()
             self.level = torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float32))
 
-        def adapt(self, x, y):  # type: ignore[no-untyped-def]
+        def adapt(self, x, y):
             assert x.dtype == torch.float32
             return lambda x_new: self.level.expand(len(x_new), 1)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,8 +18,7 @@ from mamlkit.learners.heads import ClassifierHead, RidgeHead
 from mamlkit.learners.prototypes import Prototypes
 from mamlkit.learners.solvers import HINGE, LOGISTIC, newton, ridge
 from mamlkit.training.gradients import meta_gradients
-
-F64 = torch.float64
+from tests.helpers import F64, assert_same_state, normal, seeded, stored_gradient
 
 
 class Blobs(mk.Family):
@@ -40,19 +41,15 @@ class Blobs(mk.Family):
 
 
 def features_and_labels(n: int, q: int, ways: int = 3) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(n + q)
-    phi = torch.randn(n, q, generator=generator, dtype=F64)
-    return phi, torch.arange(n).remainder(ways)
+    return normal(n, q, seed=n + q), torch.arange(n).remainder(ways)
 
 
 def blobs(n_tasks: int = 2, shots: int = 2, dtype: torch.dtype = F64) -> mk.TaskBatch:
-    generator = torch.Generator().manual_seed(0)
-    return Blobs().sample(n_tasks, shots, 3, generator=generator, dtype=dtype)
+    return Blobs().sample(n_tasks, shots, 3, generator=seeded(), dtype=dtype)
 
 
 def sinusoids(n_tasks: int = 3, shots: int = 5) -> mk.TaskBatch:
-    generator = torch.Generator().manual_seed(0)
-    return mk.tasks.Sinusoid().sample(n_tasks, shots, 6, generator=generator, dtype=F64)
+    return mk.tasks.Sinusoid().sample(n_tasks, shots, 6, generator=seeded(), dtype=F64)
 
 
 def number(value: float) -> Tensor:
@@ -63,13 +60,17 @@ def mlp(d_in: int, p: int) -> nn.Module:
     return mk.models.MLP(d_in, p, hidden=(8,)).double()
 
 
-CLASSIFIERS = {
+Makers = dict[str, Callable[..., Any]]
+CLASSIFIERS: Makers = {
     "ridge": lambda **k: ClassifierHead(mlp(6, 4), 3, **k),
     "logistic": lambda **k: ClassifierHead(mlp(6, 4), 3, "logistic", **k),
     "hinge": lambda **k: ClassifierHead(mlp(6, 4), 3, "hinge", **k),
     "prototypes": lambda **k: Prototypes(mlp(6, 4), 3, **k),
 }
-LEARNERS = {"regression": lambda: RidgeHead(mlp(1, 7)), **CLASSIFIERS}
+LEARNERS: Makers = {
+    "regression": lambda: RidgeHead(mlp(1, 7)),
+    **CLASSIFIERS,
+}
 
 
 def batch_for(name: str) -> mk.TaskBatch:
@@ -182,8 +183,7 @@ def test_ridge_head_by_hand() -> None:
 
 def test_the_weights_are_the_charges_of_a_linear_law() -> None:
     """Features that hold the law, 2 and -3: with a small penalty the weights are those numbers."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(30, 2, generator=generator, dtype=F64)
+    x = normal(30, 2)
     y = x @ torch.tensor([[2.0], [-3.0]], dtype=F64)
     weights = RidgeHead(Identity(), 1e-9).adapt(x, y).weights
     expected = torch.tensor([[2.0, -3.0]], dtype=F64)
@@ -226,7 +226,7 @@ def test_meta_gradients(name: str) -> None:
     learner, batch, h = LEARNERS[name](), batch_for(name), 1e-5
     parameters = list(learner.parameters())
     slopes = torch.autograd.grad(learner.query_losses(batch).mean(), parameters)
-    generator = torch.Generator().manual_seed(1)
+    generator = seeded(1)
     along = [torch.randn(p.shape, generator=generator, dtype=F64) for p in parameters]
     ends = []
     for shift in (h, -2 * h):
@@ -270,7 +270,7 @@ def test_captured_and_chunked_gradients_equal_eager_ones(name: str) -> None:
     found = []
     for settings in ({}, {"chunk_size": 1}, {"compile": "capture"}):
         meta_gradients(learner, parameters, **settings)(batch)
-        found.append([p.grad.clone() for p in learner.parameters()])
+        found.append(stored_gradient(learner.parameters()))
     torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-13)
     torch.testing.assert_close(found[2], found[0], rtol=1e-10, atol=1e-13)
 
@@ -296,9 +296,12 @@ def test_the_meta_gradient_is_one_graph(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_training_finds_the_directions_that_matter(name: str) -> None:
-    build = {"prototypes": Prototypes}.get(name, ClassifierHead)
     model = mk.models.MLP(6, 4, hidden=())
-    learner = build(model, 3) if name == "prototypes" else build(model, 3, name, newton_steps=4)
+    learner: mk.learners.MetaLearner = (
+        Prototypes(model, 3)
+        if name == "prototypes"
+        else ClassifierHead(model, 3, name, newton_steps=4)
+    )
     judge = {"n_tasks": 100, "queries": 5, "loss": mk.losses.error_rate}
     before = mk.evaluate(learner, Blobs(), 2, **judge).mean[-1]
     mk.meta_train(learner, Blobs(), 2, iterations=100, outer_lr=0.03, meta_batch=10, progress=False)
@@ -346,8 +349,7 @@ def test_save_load_and_resume(name: str, tmp_path: Path) -> None:
     mk.meta_train(whole, family, iterations=4, **settings)
     mk.meta_train(first, family, iterations=2, checkpoint=tmp_path / "run", **settings)
     mk.meta_train(second, family, iterations=4, checkpoint=tmp_path / "run", **settings)
-    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert_same_state(whole, second)
     mk.save_learner(second, tmp_path / "learner")
     loaded = LEARNERS[name]()
     mk.load_learner(loaded, tmp_path / "learner")
@@ -391,7 +393,7 @@ def test_the_settings_tell_heads_apart() -> None:
 X, Y = torch.zeros(4, 6, dtype=F64), torch.tensor([0, 1, 2, 0])
 
 
-class Other(mk.tasks.base.NamedTuple):
+class Other(NamedTuple):
     points: Tensor
 
 

@@ -13,30 +13,29 @@ from mamlkit.learners import ImplicitMAML
 from mamlkit.learners.base import flatten
 from mamlkit.learners.solvers import conjugate_gradients, lbfgs
 from mamlkit.training.gradients import meta_gradients
+from tests.helpers import (
+    F64,
+    mlp,
+    normal,
+    one_task,
+    relative_error,
+    seeded,
+    sinusoids,
+    stored_gradient,
+)
 
-F64 = torch.float64
 EXACT = {"tolerance": 1e-11, "max_steps": 2000, "max_cg": 500}
 
 
-def sinusoids(n_tasks: int = 3, shots: int = 4, dtype=F64) -> mk.TaskBatch:
-    generator = torch.Generator().manual_seed(0)
-    return mk.tasks.Sinusoid(noise=0.1).sample(n_tasks, shots, 5, generator=generator, dtype=dtype)
-
-
-def mlp(hidden=(4,), **settings) -> nn.Module:
-    return mk.models.MLP(1, 1, hidden=hidden, x_range=(-5.0, 5.0), seed=3, **settings).double()
-
-
-def meta_gradient(learner: nn.Module, batch: mk.TaskBatch, tensors: list[Tensor]) -> Tensor:
+def flat_gradient(learner: nn.Module, batch: mk.TaskBatch, tensors: list[Tensor]) -> Tensor:
     gradients = torch.autograd.grad(learner(batch)[0].mean(), tensors)
     return torch.cat([g.reshape(-1) for g in gradients])
 
 
 def directions(tensors: list[Tensor]) -> list[Tensor]:
     """Two random directions in the space of all entries; a third in that of the last tensor."""
-    generator = torch.Generator().manual_seed(5)
     sizes = [t.numel() for t in tensors]
-    some = torch.randn(3, sum(sizes), generator=generator, dtype=F64)
+    some = normal(3, sum(sizes), seed=5)
     some[2, : -sizes[-1]] = 0
     return list(some)
 
@@ -59,15 +58,11 @@ def along(gradient: Tensor, tensors: list[Tensor]) -> Tensor:
     return torch.stack([gradient @ direction for direction in directions(tensors)])
 
 
-def error(given: Tensor, expected: Tensor) -> float:
-    return float((given - expected).norm() / expected.norm())
-
-
 # --- the two solvers ----------------------------------------------------------------------------
 
 
 def test_conjugate_gradients_solve_many_systems_at_once() -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded()
     root = torch.randn(4, 6, 6, generator=generator, dtype=F64)
     a = root @ root.mT + 0.1 * torch.eye(6, dtype=F64)
     b = torch.randn(4, 6, generator=generator, dtype=F64)
@@ -83,7 +78,7 @@ def test_conjugate_gradients_solve_many_systems_at_once() -> None:
 
 
 def test_conjugate_gradients_keep_the_best_where_the_matrix_is_not_positive() -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded()
     root = torch.randn(20, 12, 12, generator=generator, dtype=F64)
     a, b = root + root.mT, torch.randn(20, 12, generator=generator, dtype=F64)
     x, reached = conjugate_gradients(lambda p: (a @ p[..., None])[..., 0], b, 1e-12, 50)
@@ -133,8 +128,7 @@ def test_lbfgs_finds_the_bottom_of_bent_valleys() -> None:
 
 @pytest.mark.parametrize("penalty", [0.03, 1.0, 30.0])
 def test_closed_form_of_a_linear_model(penalty: float) -> None:
-    generator = torch.Generator().manual_seed(1)
-    batch = mk.tasks.LinearLaw().sample(4, 3, 5, generator=generator, dtype=F64)
+    batch = mk.tasks.LinearLaw().sample(4, 3, 5, generator=seeded(1), dtype=F64)
     learner = ImplicitMAML(mlp(hidden=()), penalty, **EXACT)
     theta = torch.cat([w.detach().reshape(-1) for w in learner.model.parameters()])
     one = torch.eye(2, dtype=F64)
@@ -154,7 +148,7 @@ def test_closed_form_of_a_linear_model(penalty: float) -> None:
         jacobian = torch.linalg.inv(one + curvature / penalty)
         expected += jacobian @ (curvature_q @ phi - h_q) / 4
     torch.testing.assert_close(learner(batch)[0], torch.stack(losses), rtol=1e-9, atol=0)
-    given = meta_gradient(learner, batch, list(learner.model.parameters()))
+    given = flat_gradient(learner, batch, list(learner.model.parameters()))
     torch.testing.assert_close(given, expected, rtol=1e-8, atol=1e-11)
 
 
@@ -166,20 +160,20 @@ def test_closed_form_of_a_linear_model(penalty: float) -> None:
     [("all", False), ("all", True), ("head", False), ("layers.0.*", True), ("context", True)],
 )
 def test_against_finite_differences(adapt, learn_penalty: bool) -> None:
-    model = mlp(context=2) if adapt == "context" else mlp()
+    model = mlp(hidden=(4,), context=2) if adapt == "context" else mlp(hidden=(4,))
     learner = ImplicitMAML(model, 2.0, adapt=adapt, learn_penalty=learn_penalty, **EXACT)
     tensors = [p for p in learner.parameters() if p.requires_grad]
     assert len(learner.penalties) == (len(learner.adapted) if learn_penalty else 0)
     batch = sinusoids()
     expected = differences(learner, batch, tensors)
     assert learner.reached.max() <= 1e-11
-    given = along(meta_gradient(learner, batch, tensors), tensors)
-    assert error(given, expected) <= 1e-6
+    given = along(flat_gradient(learner, batch, tensors), tensors)
+    assert relative_error(given, expected) <= 1e-6
 
 
 @pytest.mark.parametrize("kind", ["points", "lattice"])
 def test_classification_against_finite_differences(kind: str) -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded()
     shape = (2,) if kind == "points" else (1, 4, 4)
     model = mk.models.MLP(2, 3, hidden=(3,)) if kind == "points" else mk.models.CNN(1, 3, (2, 2))
 
@@ -191,47 +185,47 @@ def test_classification_against_finite_differences(kind: str) -> None:
     learner = ImplicitMAML(model.double(), 1.0, loss=mk.losses.cross_entropy, **EXACT)
     tensors = list(learner.parameters())
     expected = differences(learner, batch, tensors)
-    given = along(meta_gradient(learner, batch, tensors), tensors)
-    assert error(given, expected) <= 1e-6
+    given = along(flat_gradient(learner, batch, tensors), tensors)
+    assert relative_error(given, expected) <= 1e-6
 
 
 def test_the_linear_system_against_the_explicit_hessian() -> None:
-    learner, batch = ImplicitMAML(mlp(), 0.5, **EXACT), sinusoids()
+    learner, batch = ImplicitMAML(mlp(hidden=(4,)), 0.5, **EXACT), sinusoids()
     phi = learner.solve(batch.support)
-    v = []
+    rows = []
     for i in range(3):
-        support, query = (mk.Data(d.x[i], d.y[i]) for d in (batch.support, batch.query))
+        support, query = one_task(batch, i)
         h = torch.autograd.functional.hessian(lambda p, d=support: learner._inner(p, d), phi[i])
         slope = torch.autograd.functional.jacobian(
             lambda p, d=query: learner._loss_at(p, d), phi[i]
         )
-        v.append(torch.linalg.solve(h, slope))  # h holds lambda too
-    v = torch.stack(v)
+        rows.append(torch.linalg.solve(h, slope))  # h holds lambda too
+    v = torch.stack(rows)
     torch.testing.assert_close(learner._adjoint(phi, batch), v, rtol=1e-8, atol=1e-12)
     assert learner.reached_cg.max() <= 1e-11
-    given = meta_gradient(learner, batch, list(learner.parameters()))
+    given = flat_gradient(learner, batch, list(learner.parameters()))
     torch.testing.assert_close(given, 0.5 * v.mean(0), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("learn_penalty", [False, True])
 def test_maml_with_a_penalty_and_many_steps_comes_to_the_same(learn_penalty: bool) -> None:
     batch, settings = sinusoids(), {"penalty": 2.0, "learn_penalty": learn_penalty}
-    implicit = ImplicitMAML(mlp(), **settings, **EXACT)
-    unrolled = mk.MAML(mlp(), 0.1, 400, **settings)
+    implicit = ImplicitMAML(mlp(hidden=(4,)), **settings, **EXACT)
+    unrolled = mk.MAML(mlp(hidden=(4,)), 0.1, 400, **settings)
     torch.testing.assert_close(implicit(batch)[0], unrolled(batch)[0], rtol=1e-8, atol=0)
-    first = meta_gradient(implicit, batch, list(implicit.parameters()))
-    second = meta_gradient(unrolled, batch, list(unrolled.parameters()))
-    assert error(first, second) <= 1e-6
-    stopped = mk.MAML(mlp(), 0.1, 3, **settings)  # a few steps are another gradient
-    third = meta_gradient(stopped, batch, list(stopped.parameters()))
-    assert error(first, third) > 1e-2
+    first = flat_gradient(implicit, batch, list(implicit.parameters()))
+    second = flat_gradient(unrolled, batch, list(unrolled.parameters()))
+    assert relative_error(first, second) <= 1e-6
+    stopped = mk.MAML(mlp(hidden=(4,)), 0.1, 3, **settings)  # a few steps are another gradient
+    third = flat_gradient(stopped, batch, list(stopped.parameters()))
+    assert relative_error(first, third) > 1e-2
 
 
 # --- the rest of a learner's duties -------------------------------------------------------------
 
 
 def test_curves_have_two_columns_before_and_after() -> None:
-    learner, family = ImplicitMAML(mlp(), 0.1, **EXACT), mk.tasks.Sinusoid()
+    learner, family = ImplicitMAML(mlp(hidden=(4,)), 0.1, **EXACT), mk.tasks.Sinusoid()
     batch = sinusoids()
     episodes = learner.episodes(batch)
     losses, support = learner(batch)
@@ -258,7 +252,7 @@ def test_curves_have_two_columns_before_and_after() -> None:
 
 
 def test_it_says_how_far_it_came() -> None:
-    learner, batch = ImplicitMAML(mlp(), 0.1, tolerance=1e-6, max_steps=3), sinusoids()
+    learner, batch = ImplicitMAML(mlp(hidden=(4,)), 0.1, tolerance=1e-6, max_steps=3), sinusoids()
     learner(batch)
     assert learner.steps_taken.tolist() == [3, 3, 3]
     assert (learner.reached > 1e-6).all()
@@ -281,7 +275,7 @@ def test_float32_meets_the_usual_tolerance() -> None:
     for family, x_range, penalty in (sines, fluids):
         model = mk.models.MLP(1, 1, hidden=(40, 40), x_range=x_range).float()
         learner = ImplicitMAML(model, penalty)
-        batch = family.sample(8, 3, generator=torch.Generator().manual_seed(0))
+        batch = family.sample(8, 3, generator=seeded())
         learner(batch)
         assert learner.reached.max() <= learner.tolerance
         assert learner.reached_cg.max() <= learner.tolerance
@@ -289,14 +283,14 @@ def test_float32_meets_the_usual_tolerance() -> None:
 
 def test_chunks_give_the_same_gradient_and_capture_is_refused() -> None:
     learner, batch = (
-        ImplicitMAML(mlp(), 0.5, adapt="head", learn_penalty=True, **EXACT),
+        ImplicitMAML(mlp(hidden=(4,)), 0.5, adapt="head", learn_penalty=True, **EXACT),
         sinusoids(),
     )
     parameters = dict(learner.named_parameters())
     found = []
     for chunk_size in (None, 2):
         meta_gradients(learner, parameters, chunk_size)(batch)
-        found.append(torch.cat([p.grad.reshape(-1) for p in parameters.values()]))
+        found.append(stored_gradient(parameters.values()))
     torch.testing.assert_close(found[0], found[1], rtol=1e-8, atol=1e-12)
     with pytest.raises(mk.MamlkitError, match="compile=False"):
         meta_gradients(learner, parameters, compile="capture")(batch)
@@ -305,8 +299,8 @@ def test_chunks_give_the_same_gradient_and_capture_is_refused() -> None:
 def test_bad_settings_are_refused() -> None:
     for settings in ({"penalty": 0.0}, {"penalty": -1.0}, {"tolerance": -1.0}, {"max_cg": 0}):
         with pytest.raises(mk.MamlkitError, match=next(iter(settings))):
-            ImplicitMAML(mlp(), **settings)
-    assert "penalty=0.5" in repr(ImplicitMAML(mlp(), 0.5))
+            ImplicitMAML(mlp(hidden=(4,)), **settings)
+    assert "penalty=0.5" in repr(ImplicitMAML(mlp(hidden=(4,)), 0.5))
 
 
 def test_memory_does_not_grow_with_the_inner_steps() -> None:
@@ -317,10 +311,12 @@ def test_memory_does_not_grow_with_the_inner_steps() -> None:
 
     implicit = []
     for steps in (10, 200):
-        learner = ImplicitMAML(mlp((20, 20)), 0.001, tolerance=0.0, max_steps=steps, max_cg=5)
+        learner = ImplicitMAML(
+            mlp(hidden=(20, 20)), 0.001, tolerance=0.0, max_steps=steps, max_cg=5
+        )
         implicit.append(megabytes(learner))
         assert learner.steps_taken.min() == steps
-    maml = [megabytes(mk.MAML(mlp((20, 20)), 0.01, steps)) for steps in (5, 50)]
+    maml = [megabytes(mk.MAML(mlp(hidden=(20, 20)), 0.01, steps)) for steps in (5, 50)]
     assert implicit[1] == pytest.approx(implicit[0], rel=0.05)
     assert maml[1] > 7 * maml[0]
 

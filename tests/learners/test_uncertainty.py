@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,17 +21,7 @@ from mamlkit.learners import (
     where_next,
 )
 from mamlkit.learners.bayes import condition
-
-F64 = torch.float64
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
-
-
-def sinusoids(n_tasks: int = 3, shots: int = 4, seed: int = 0) -> mk.TaskBatch:
-    generator = torch.Generator().manual_seed(seed)
-    return mk.tasks.Sinusoid(noise=0.1).sample(n_tasks, shots, 5, generator=generator, dtype=F64)
+from tests.helpers import F64, assert_same_state, mlp, normal, seeded, sinusoids
 
 
 class Frozen(nn.Module):
@@ -110,7 +101,8 @@ def test_a_head_with_the_true_prior_is_the_bayesian_yardstick() -> None:
     exact = mk.yardsticks.Bayes(mean, covariance, 0.3)
     head = line_head(mean, covariance, 0.3, 0.05)
     x, y, x_new = normal(3, 1), normal(3, 1, seed=1), normal(6, 1, seed=2)
-    ours, theirs = head.adapt(x, y), exact.adapt(x, y).distribution(x_new)
+    ours: Any = head.adapt(x, y)
+    theirs = exact.adapt(x, y).distribution(x_new)
     found = ours.distribution(x_new)
     torch.testing.assert_close(found.mean, theirs.mean, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(found.variance - 0.05**2, theirs.variance, rtol=1e-9, atol=1e-12)
@@ -160,8 +152,7 @@ def test_the_true_prior_is_where_the_gradient_vanishes() -> None:
         torch.tensor([2.0, 0.5], dtype=F64),
         torch.diag(torch.tensor([0.25, 0.04])).double(),
     )
-    generator = torch.Generator().manual_seed(0)
-    batch = mk.tasks.LinearLaw().sample(20_000, 3, 4, generator=generator, dtype=F64)
+    batch = mk.tasks.LinearLaw().sample(20_000, 3, 4, generator=seeded(), dtype=F64)
 
     def steepness(noise: float) -> Tensor:
         head = line_head(mean, truth, noise, 0.01)
@@ -197,13 +188,13 @@ def test_gain_is_the_drop_of_the_mean_variance_that_a_measurement_brings() -> No
     torch.manual_seed(0)
     head = BayesianHead(mk.models.MLP(1, 6, hidden=(8,)).double(), 6, d_out=2, noise=0.2)
     with torch.no_grad():
-        head.prior_root += normal(2, 6, 6)
+        head.prior_root.add_(normal(2, 6, 6))
         head.log_misfit.fill_(-3.0)
     x, y, candidates = normal(3, 1), normal(3, 2), torch.linspace(-2, 2, 9, dtype=F64)[:, None]
-    predict = head.adapt(x, y)
+    predict: Any = head.adapt(x, y)
     before, drops = predict.distribution(candidates).variance.mean(), []
     for c in candidates:  # the drop does not depend on what is measured
-        after = head.adapt(torch.cat([x, c[None]]), torch.cat([y, normal(1, 2, seed=5)]))
+        after: Any = head.adapt(torch.cat([x, c[None]]), torch.cat([y, normal(1, 2, seed=5)]))
         drops.append(before - after.distribution(candidates).variance.mean())
     found = predict.gain(candidates)
     torch.testing.assert_close(found, torch.stack(drops), rtol=1e-8, atol=1e-10)
@@ -228,8 +219,7 @@ def test_without_a_gain_the_most_uncertain_candidate_is_next() -> None:
 
 def maml(seed: int, **settings) -> mk.MAML:
     settings = {"inner_lr": 0.05, "inner_steps": 2, **settings}
-    model = mk.models.MLP(1, 1, hidden=(5, 4), x_range=(-5.0, 5.0), seed=seed).double()
-    return mk.MAML(model, **settings)
+    return mk.MAML(mlp(seed=seed), **settings)
 
 
 def cnn(seed: int) -> mk.MAML:
@@ -287,6 +277,7 @@ def test_the_stacked_gradient_is_that_of_each_member_alone(name: str) -> None:
             if theirs.grad is None:
                 assert not ours.requires_grad, key
                 continue
+            assert ours.grad is not None
             torch.testing.assert_close(ours.grad[i], theirs.grad, rtol=1e-9, atol=1e-12, msg=key)
 
 
@@ -308,12 +299,12 @@ def test_a_member_trains_as_it_would_alone(name: str) -> None:
 def test_the_ensemble_predicts_mean_and_spread_of_its_members(name: str) -> None:
     make, batch = LEARNERS[name], sinusoids(1)
     (x, y), x_new = (leaf[0] for leaf in batch.support), batch.query.x[0]
-    alone = [make(seed).adapt(x, y) for seed in range(4)]
+    alone: list[Any] = [make(seed).adapt(x, y) for seed in range(4)]
     each = torch.stack([predict(x_new) for predict in alone])
     variance = each.var(0)
     if name == "Bayesian head":
         variance = variance + sum(p.distribution(x_new).variance for p in alone) / 4
-    predict = Ensemble(make, 4).adapt(x, y)
+    predict: Any = Ensemble(make, 4).adapt(x, y)
     found = predict.distribution(x_new)
     torch.testing.assert_close(predict(x_new), each.mean(0), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(found.mean, each.mean(0), rtol=1e-10, atol=1e-12)
@@ -328,7 +319,7 @@ def test_the_ensemble_predicts_mean_and_spread_of_its_members(name: str) -> None
 def test_episodes_judge_the_mean_prediction_after_each_step() -> None:
     ensemble, family = Ensemble(maml, 3), mk.tasks.Sinusoid()
     curve = mk.evaluate(ensemble, family, 4, steps=4, n_tasks=6)
-    batch = family.sample(6, 4, 100, generator=torch.Generator().manual_seed(1), dtype=F64)
+    batch = family.sample(6, 4, 100, generator=seeded(1), dtype=F64)
     for steps in range(5):
         predict = ensemble.adapt(batch.support.x[2], batch.support.y[2], steps=steps)
         loss = mk.losses.mse(predict, mk.Data(batch.query.x[2], batch.query.y[2]))
@@ -348,8 +339,7 @@ def test_an_ensemble_is_saved_resumed_and_tells_its_settings(tmp_path) -> None:
     mk.meta_train(parts, family, iterations=3, checkpoint=path, **run)
     parts = Ensemble(LEARNERS["MAML++"], 2)
     mk.meta_train(parts, family, iterations=6, checkpoint=path, **run)
-    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    assert_same_state(parts, whole)
     mk.save_learner(whole, tmp_path / "learner.pt")
     other = Ensemble(LEARNERS["MAML++"], 2, seed=9)
     mk.load_learner(other, tmp_path / "learner.pt")
@@ -376,6 +366,21 @@ def test_adapting_leaves_the_ensemble_and_torch_alone() -> None:
 # --- plain words ----------------------------------------------------------------------------------
 
 
+SIN, X = mk.tasks.Sinusoid(), normal(4, 1)
+
+
+def classes(seed: int) -> mk.Prototypes:
+    return mk.Prototypes(mk.models.MLP(1, 3, seed=seed), ways=2)
+
+
+def head3() -> BayesianHead:
+    return BayesianHead(mk.models.MLP(1, 3), 3)
+
+
+def bare(seed: int) -> Any:
+    return mk.models.MLP(1, 1, seed=seed)
+
+
 def mixed(seed: int) -> mk.MAML:
     return maml(seed, inner_lr=0.1 + seed)
 
@@ -391,10 +396,7 @@ def buffered(seed: int) -> mk.MAML:
     [
         (lambda: Ensemble(maml, 1), "members must be a whole number of at least 2"),
         (lambda: Ensemble(lambda seed: maml(0), 3), "the same start"),
-        (
-            lambda: Ensemble(lambda seed: mk.models.MLP(1, 1, seed=seed)),
-            "must return a meta-learner",
-        ),
+        (lambda: Ensemble(bare), "must return a meta-learner"),
         (lambda: Ensemble(maml(0), 3), "function from a seed to a learner"),
         (lambda: Ensemble(lambda s: mk.ImplicitMAML(mk.models.MLP(1, 1, seed=s))), "another kind"),
         (lambda: Ensemble(classes).adapt(normal(2, 1), torch.tensor([0, 0])), "no support point"),
@@ -432,14 +434,3 @@ def buffered(seed: int) -> mk.MAML:
 def test_wrong_use_is_said_in_plain_words(wrong, words: str) -> None:
     with pytest.raises(mk.MamlkitError, match=words):
         wrong()
-
-
-SIN, X = mk.tasks.Sinusoid(), normal(4, 1)
-
-
-def classes(seed: int) -> mk.Prototypes:
-    return mk.Prototypes(mk.models.MLP(1, 3, seed=seed), ways=2)
-
-
-def head3() -> BayesianHead:
-    return BayesianHead(mk.models.MLP(1, 3), 3)

@@ -12,22 +12,26 @@ import mamlkit as mk
 from mamlkit.checks import fresh_generator
 from mamlkit.learners import momentum
 from mamlkit.training.gradients import meta_gradients
-from tests.learners.test_maml import (
+from tests.helpers import (
+    F64,
     Slope,
+    assert_same_state,
     meta_gradient,
     mlp,
     objective_differences,
-    regression,
+    one_task,
     relative_error,
+    seeded,
+    sinusoids,
+    stored_gradient,
 )
 
-F64 = torch.float64
 LAW = mk.tasks.Sinusoid()
 
 
 def set_to(tensors: Any, seed: int = 0) -> None:
     """Move meta-parameters from where they start, each entry by another amount."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     with torch.no_grad():
         for t in tensors:
             t.mul_(1 + 0.5 * torch.rand(t.shape, generator=generator, dtype=F64))
@@ -36,9 +40,8 @@ def set_to(tensors: Any, seed: int = 0) -> None:
 def agree_with_differences(learner: mk.MAML, batch: mk.TaskBatch, tensors: list[Tensor]) -> None:
     expected = objective_differences(learner, batch, tensors)
     given = torch.autograd.grad(learner.query_losses(batch).mean(), tensors)
-    found = torch.cat([g.reshape(-1) for g in given])
     assert float(expected.norm()) > 1e-3
-    assert float((found - expected).norm() / expected.norm()) <= 1e-6
+    assert relative_error(torch.cat([g.reshape(-1) for g in given]), expected) <= 1e-6
 
 
 # --- a rate for each tensor and inner step ------------------------------------------------------
@@ -50,8 +53,7 @@ def agree_with_differences(learner: mk.MAML, batch: mk.TaskBatch, tensors: list[
 
 def scalar_task() -> tuple[mk.TaskBatch, float, float, float, float]:
     """One task of the linear law, with its moments s, c of the support and of the query."""
-    generator = torch.Generator().manual_seed(0)
-    batch = mk.tasks.LinearLaw().sample(1, 4, 3, generator=generator, dtype=F64)
+    batch = mk.tasks.LinearLaw().sample(1, 4, 3, generator=seeded(), dtype=F64)
     moments = []
     for x, y in (batch.support, batch.query):
         moments += [float((x * x).mean()), float((x * y).mean())]
@@ -92,7 +94,7 @@ def test_gradient_of_rates_for_each_step(positive: bool) -> None:
     learner = mk.MAML(mlp(hidden=(3,)), 0.1, 3, learn_lr="step", positive_lr=positive)
     assert [r.shape for r in learner.rates] == [(3,)] * 4
     plain = mk.MAML(learner.model, 0.1, 3)
-    batch = regression()
+    batch = sinusoids()
     torch.testing.assert_close(learner.query_losses(batch), plain.query_losses(batch))
     set_to(learner.rates)
     agree_with_differences(learner, batch, [*learner.rates, *learner.model.parameters()])
@@ -119,7 +121,7 @@ def test_rates_for_each_step_need_a_step() -> None:
     ],
 )
 def test_annealed_weights(step_weights, done, expected) -> None:
-    batch = regression()
+    batch = sinusoids()
     learner = mk.MAML(mlp(), 0.1, 2, anneal=4, step_weights=step_weights)
     after_each = learner.episodes(batch).query
     learner.at_iteration(done)
@@ -138,7 +140,7 @@ def training_gradient(learner: mk.MAML, batch: mk.TaskBatch) -> dict[str, Tensor
 
 
 def test_first_order_at_first() -> None:
-    batch, model = regression(), mlp()
+    batch, model = sinusoids(), mlp()
     learner = mk.MAML(model, 0.1, 2, second_order_from=3, learn_lr="step")
     first = training_gradient(mk.FOMAML(model, 0.1, 2, learn_lr="step"), batch)
     second = training_gradient(mk.MAML(model, 0.1, 2, learn_lr="step"), batch)
@@ -154,7 +156,7 @@ def test_mamlplusplus_is_arguments() -> None:
     assert (learner.learn_lr, learner.anneal, learner.second_order_from) == ("step", 7, 5)
     assert "anneal=7, second_order_from=5" in repr(learner)
     assert mk.MAMLPlusPlus(mlp(), learn_lr="tensor").learn_lr == "tensor"
-    batch = regression()
+    batch = sinusoids()
     before = learner.query_losses(batch)
     learner.at_iteration(0)  # values do not depend on the phase, only training does
     torch.testing.assert_close(learner.query_losses(batch), before)
@@ -203,8 +205,7 @@ def test_a_run_cut_in_the_middle_of_annealing_resumes_bit_for_bit(tmp_path) -> N
     history = mk.meta_train(resumed, LAW, iterations=8, checkpoint=path, **settings)
     assert history.outer_loss == expected.outer_loss
     assert history.support_loss == expected.support_loss
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
+    assert_same_state(resumed, whole)
     assert resumed.phase == whole.phase == (False, False)
 
 
@@ -240,7 +241,7 @@ def test_the_loop_descends_the_penalised_loss(learned: bool) -> None:
         with torch.no_grad():
             for p, strength in zip(learner.penalties, strengths, strict=True):
                 p.copy_(torch.tensor(strength, dtype=F64).log())
-    data = mk.Data(*(t[0] for t in regression(1).support))
+    data = one_task(sinusoids(1))[0]
     expected, losses = penalised_descent(learner, data, strengths, 4)
     predict = learner.adapt(data)
     found = [predict.weights[name] for name in learner.adapted]
@@ -255,21 +256,21 @@ def test_meta_gradient_through_the_penalty(learned: bool) -> None:
     """The penalty pulls to the start, which is itself learned: both ways count."""
     learner = mk.MAML(mlp(hidden=(3,)), 0.1, 3, penalty=2.0, learn_penalty=learned)
     assert len(learner.penalties) == (4 if learned else 0)
-    batch = regression()
+    batch = sinusoids()
     agree_with_differences(learner, batch, list(learner.model.parameters()))
     if learned:
         agree_with_differences(learner, batch, list(learner.penalties))
 
 
 def test_a_learned_penalty_starts_as_the_fixed_one() -> None:
-    batch, model = regression(), mlp()
+    batch, model = sinusoids(), mlp()
     fixed = mk.MAML(model, 0.1, 3, penalty=0.7)
     learned = mk.MAML(model, 0.1, 3, penalty=0.7, learn_penalty=True)
     torch.testing.assert_close(learned.query_losses(batch), fixed.query_losses(batch))
 
 
 def test_one_step_ignores_the_penalty() -> None:
-    batch, model = regression(), mlp()
+    batch, model = sinusoids(), mlp()
     plain = mk.MAML(model, 0.1, 1)
     learner = mk.MAML(model, 0.1, 1, penalty=3.0, learn_penalty=True)
     assert torch.equal(learner.query_losses(batch), plain.query_losses(batch))
@@ -296,7 +297,7 @@ def test_other_numbers_of_steps_keep_the_learned_rates(chosen: int) -> None:
     """As :func:`mamlkit.tune` sets ``inner_steps`` after training."""
     learner = mk.MAML(mlp(), 0.1, 3, learn_lr="step", anneal=4)
     set_to(learner.rates)
-    batch = regression()
+    batch = sinusoids()
     before = learner.episodes(batch, 5).query
     learner.at_iteration(1)
     objective = learner(batch)[0]
@@ -331,8 +332,7 @@ def context_model(kind: str) -> nn.Module:
     if kind == "low rank":
         return mk.models.LowRank(mlp(hidden=(3,)), context=2, seed=1)
     feed: Any = kind
-    model = mk.models.MLP(1, 1, hidden=(4, 3), x_range=(-5.0, 5.0), context=2, feed=feed, seed=1)
-    return model.double()
+    return mlp(hidden=(4, 3), context=2, feed=feed, seed=1)
 
 
 KINDS = ["concatenate", "modulate", "affine", "low rank"]
@@ -348,7 +348,7 @@ def test_contexts_are_found_wherever_they_lie() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_inner_loop_moves_only_the_context(kind: str) -> None:
-    learner, batch = mk.CAVIA(context_model(kind), 0.1, 3), regression(1)
+    learner, batch = mk.CAVIA(context_model(kind), 0.1, 3), sinusoids(1)
     assert learner.adapted == ("context",)
     predict = learner.adapt(batch.support.x[0], batch.support.y[0])
     assert (predict.losses.diff() < 0).all()
@@ -361,8 +361,8 @@ def test_the_inner_loop_moves_only_the_context(kind: str) -> None:
 def test_one_step_of_a_context_by_hand() -> None:
     """y = w x + u c + b from c = 0: dL/dc = 2 u mean(w x + b - y), so c = -2 alpha u mean(r)."""
     model = mk.models.MLP(1, 1, hidden=(), context=1).double()
-    learner, (x, y) = mk.CAVIA(model, 0.3), (t[0] for t in regression(1).support)
-    (w, u), b = model.layers[0].weight.detach()[0], model.layers[0].bias.detach()
+    learner, (x, y) = mk.CAVIA(model, 0.3), one_task(sinusoids(1))[0]
+    ((w, u),), b = (p.detach() for p in model.layers[0].parameters())
     predict = learner.adapt(x, y)
     c = -2 * 0.3 * u * (w * x + b - y).mean()
     torch.testing.assert_close(predict.weights["context"], c[None])
@@ -373,7 +373,7 @@ def test_one_step_of_a_context_by_hand() -> None:
 def test_meta_gradient_through_a_context(kind: str) -> None:
     learner = mk.CAVIA(context_model(kind), 0.2, 2)
     shared = [p for name, p in learner.model.named_parameters() if name != "context"]
-    agree_with_differences(learner, regression(), shared)
+    agree_with_differences(learner, sinusoids(), shared)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -390,7 +390,7 @@ def test_training_leaves_the_context_at_zero_and_moves_all_else(kind: str) -> No
 
 
 def test_coda_is_cavia_of_a_low_rank_model() -> None:
-    batch, model = regression(), mlp()
+    batch, model = sinusoids(), mlp()
     coda = mk.CoDA(model, 0.1, 2, context=3, seed=5)
     cavia = mk.CAVIA(mk.models.LowRank(model, 3, seed=5), 0.1, 2)
     assert torch.equal(coda.query_losses(batch), cavia.query_losses(batch))
@@ -419,7 +419,7 @@ class Sum(nn.Module):
 
 def agrees_with_eager(learner: mk.MAML, compile: Any, at: list[int]) -> None:
     """At several iterations: the weights of the steps change under the recorded function."""
-    batch = regression(3)
+    batch = sinusoids(3)
     parameters = {name: p for name, p in learner.named_parameters() if p.requires_grad}
     eager = meta_gradients(learner, parameters)
     quick = meta_gradients(learner, parameters, compile=compile)
@@ -427,10 +427,10 @@ def agrees_with_eager(learner: mk.MAML, compile: Any, at: list[int]) -> None:
     for done in at:
         learner.at_iteration(done)
         expected = eager(batch)
-        gradients = [p.grad.clone() for p in parameters.values()]
+        gradient = stored_gradient(parameters.values())
         torch.testing.assert_close(quick(batch), expected, rtol=1e-10, atol=1e-13)
-        found = [p.grad for p in parameters.values()]
-        torch.testing.assert_close(found, gradients, rtol=1e-9, atol=1e-12)
+        found = stored_gradient(parameters.values())
+        torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-12)
         losses.append(expected[0])
     assert len(set(losses)) == len(at)
 

@@ -13,25 +13,20 @@ from mamlkit.physics.discovery import (
     r2,
     recover_law,
 )
-
-F64 = torch.float64
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+from tests.helpers import F64, normal, seeded
 
 
 def test_a_readout_finds_a_linear_map_from_the_fewest_tasks() -> None:
-    latents, weight, bias = noise(3, 2), noise(2, 4, seed=1), noise(4, seed=2)
+    latents, weight, bias = normal(3, 2), normal(2, 4, seed=1), normal(4, seed=2)
     found = Readout.fit(latents, latents @ weight + bias)
     torch.testing.assert_close(found.weight, weight)
     torch.testing.assert_close(found.bias, bias)
-    new = noise(5, 2, seed=3)
+    new = normal(5, 2, seed=3)
     torch.testing.assert_close(found(new), new @ weight + bias)
 
 
 def test_a_readout_of_noisy_labels_is_numpys_least_squares() -> None:
-    latents, values = noise(20), noise(20, seed=1)
+    latents, values = normal(20), normal(20, seed=1)
     slope, offset = np.polyfit(latents.numpy(), values.numpy(), 1)
     found = Readout.fit(latents, values)
     torch.testing.assert_close(found.weight.item(), float(slope))
@@ -49,11 +44,11 @@ def test_r2_by_hand() -> None:
 
 @pytest.mark.parametrize("size", [0.0, 0.05])
 def test_the_right_terms_are_found_with_and_without_noise(size: float) -> None:
-    r = 0.5 + 2.5 * torch.rand(200, generator=torch.Generator().manual_seed(4), dtype=F64)
+    r = 0.5 + 2.5 * torch.rand(200, generator=seeded(4), dtype=F64)
     library = {"1/r": 1 / r, "1/r^2": 1 / r**2, "log r": r.log(), "r": r, "1": torch.ones_like(r)}
     for expected in ({"1/r": 2.0}, {"1/r^2": -1.5, "r": 0.7}):
         target = sum(c * library[name] for name, c in expected.items())
-        law = recover_law(library, target + size * noise(200))
+        law = recover_law(library, target + size * normal(200))
         assert set(law.terms) == set(expected)
         for name, c in expected.items():
             assert law.terms[name] == pytest.approx(c, abs=1e-9 if size == 0 else 0.05)
@@ -62,9 +57,9 @@ def test_the_right_terms_are_found_with_and_without_noise(size: float) -> None:
 
 
 def test_units_do_not_change_which_terms_are_chosen() -> None:
-    x = noise(400)
-    plain = recover_law({"x": x, "x^3": x**3}, x**3 + 0.1 * noise(400, seed=1))
-    scaled = recover_law({"x": 1e6 * x, "x^3": 1e-6 * x**3}, x**3 + 0.1 * noise(400, seed=1))
+    x = normal(400)
+    plain = recover_law({"x": x, "x^3": x**3}, x**3 + 0.1 * normal(400, seed=1))
+    scaled = recover_law({"x": 1e6 * x, "x^3": 1e-6 * x**3}, x**3 + 0.1 * normal(400, seed=1))
     assert list(plain.terms) == list(scaled.terms) == ["x^3"]
     assert scaled.terms["x^3"] == pytest.approx(1e6 * plain.terms["x^3"])
 
@@ -81,16 +76,16 @@ def test_detection_by_hand() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: Readout.fit(noise(2, 2), noise(2)), "at least 3 labelled tasks, but 2"),
-        (lambda: Readout.fit(noise(4), noise(3)), "4 latents, but 3 values"),
-        (lambda: Readout.fit(noise(4) / 0, noise(4)), "latents must be finite"),
-        (lambda: r2(noise(3), noise(4)), "equal shapes"),
-        (lambda: recover_law({}, noise(9)), "needs a target"),
-        (lambda: recover_law({"x": noise(8)}, noise(9)), "needs a target"),
-        (lambda: recover_law({"x": 0 * noise(9)}, noise(9)), "no term zero everywhere"),
-        (lambda: recover_law({"x": noise(3)}, noise(3)), "too few"),
-        (lambda: recover_law({"x": noise(9)}, noise(9), folds=1), "folds must be"),
-        (lambda: detection(noise(0), noise(2)), "needs scores"),
+        (lambda: Readout.fit(normal(2, 2), normal(2)), "at least 3 labelled tasks, but 2"),
+        (lambda: Readout.fit(normal(4), normal(3)), "4 latents, but 3 values"),
+        (lambda: Readout.fit(normal(4) / 0, normal(4)), "latents must be finite"),
+        (lambda: r2(normal(3), normal(4)), "equal shapes"),
+        (lambda: recover_law({}, normal(9)), "needs a target"),
+        (lambda: recover_law({"x": normal(8)}, normal(9)), "needs a target"),
+        (lambda: recover_law({"x": 0 * normal(9)}, normal(9)), "no term zero everywhere"),
+        (lambda: recover_law({"x": normal(3)}, normal(3)), "too few"),
+        (lambda: recover_law({"x": normal(9)}, normal(9), folds=1), "folds must be"),
+        (lambda: detection(normal(0), normal(2)), "needs scores"),
     ],
 )
 def test_bad_input_is_refused_in_plain_words(call, words) -> None:

@@ -14,12 +14,9 @@ from mamlkit.course.recipes import pinns
 from mamlkit.physics import pde
 from mamlkit.physics.solve import refine, steps_to
 from mamlkit.tasks import Burgers, Poisson, exact_burgers
+from tests.helpers import seeded
 
 FINITE_DIFFERENCES = 2e-4  # second order on 2000 intervals
-
-
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 @pytest.mark.parametrize("nu", [0.005, 0.05])
@@ -105,7 +102,7 @@ def test_families_work_with_training_and_comparison() -> None:
     history = mk.meta_train(learner, Poisson(), 10, meta_batch=4, iterations=30, progress=False)
     assert history.outer_loss[-1] < history.outer_loss[0]
     table = mk.compare({"it": learner}, Poisson(), 10, n_tasks=5, loss=pde.relative_l2)
-    assert table.loc["it", "mean"] > 0
+    assert (table["mean"] > 0).all()
 
 
 @pytest.mark.parametrize("method", ["adam", "lbfgs"])
@@ -113,12 +110,12 @@ def test_refinement_solves_and_leaves_the_start_alone(method: str) -> None:
     model = pinns.network(seed=0).double()
     before = [w.clone() for w in model.parameters()]
     support, query = pinns.problem(torch.tensor([0.02], dtype=torch.float64), points=200)
-    found = refine(model, support, query, pinns.LOSS, 30, method=method, lr=1e-2)  # type: ignore[arg-type]
+    found = refine(model, support, query, pinns.LOSS, 30, method=method, lr=1e-2)
     assert found.errors.shape == (1, 31)
     assert found.errors[0, -1] < found.errors[0, 0]
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     with pytest.raises(mk.MamlkitError, match="method='sgd' is not known"):
-        refine(model, support, query, pinns.LOSS, 1, method="sgd")  # type: ignore[arg-type]
+        refine(model, support, query, pinns.LOSS, 1, method="sgd")
 
 
 def test_steps_to() -> None:
@@ -139,4 +136,4 @@ def test_bad_input_is_told() -> None:
     with pytest.raises(mk.MamlkitError, match="modes must be a whole number"):
         Poisson(modes=0)
     with pytest.raises(mk.MamlkitError, match="is not known"):
-        Burgers().split("rest")  # type: ignore[arg-type]
+        Burgers().split("rest")

@@ -15,8 +15,8 @@ from torch import Tensor
 import mamlkit as mk
 from mamlkit.course.recipes import oscillator
 from mamlkit.learners import adam
-
-F64 = torch.float64
+from mamlkit.tasks.oscillator import law
+from tests.helpers import F64, seeded
 
 
 def simulator() -> mk.Simulator:
@@ -37,7 +37,7 @@ def test_values_are_the_start_and_stay_inside_the_bounds() -> None:
 
 def test_it_is_the_law_of_the_family() -> None:
     family = mk.tasks.DampedOscillator()
-    batch = family.sample(3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=F64)
+    batch = family.sample(3, 4, 5, generator=seeded(), dtype=F64)
     for i in range(3):
         model = simulator().at({k: float(v[i]) for k, v in batch.physics.items()})
         found = model(batch.query.x[i])
@@ -57,13 +57,13 @@ def test_the_gradient_is_the_chain_rule() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: mk.Simulator(oscillator.law, {}), "bounds must be a dict"),
-        (lambda: mk.Simulator(3, {"g": (0, 1)}), "law must be a function"),  # type: ignore[arg-type]
-        (lambda: mk.Simulator(oscillator.law, {"g": (1, 0)}), "bounds of 'g'"),
-        (lambda: mk.Simulator(oscillator.law, {"g": (0, 1)}, {"h": 1}), "start names"),
-        (lambda: mk.Simulator(oscillator.law, {"g": (0, 1)}, {"g": 1}), "strictly between"),
-        (lambda: mk.Simulator(oscillator.law, {"half": (0, 1)}), "cannot be called 'half'"),
-        (lambda: mk.yardsticks.CurveFit(mk.models.MLP(1, 1)), "fits a mk.Simulator"),  # type: ignore[arg-type]
+        (lambda: mk.Simulator(law, {}), "bounds must be a dict"),
+        (lambda: mk.Simulator(3, {"g": (0, 1)}), "law must be a function"),
+        (lambda: mk.Simulator(law, {"g": (1, 0)}), "bounds of 'g'"),
+        (lambda: mk.Simulator(law, {"g": (0, 1)}, {"h": 1}), "start names"),
+        (lambda: mk.Simulator(law, {"g": (0, 1)}, {"g": 1}), "strictly between"),
+        (lambda: mk.Simulator(law, {"half": (0, 1)}), "cannot be called 'half'"),
+        (lambda: mk.yardsticks.CurveFit(mk.models.MLP(1, 1)), "fits a mk.Simulator"),
         (lambda: mk.yardsticks.CurveFit(simulator(), []), "no start"),
         (
             lambda: mk.yardsticks.CurveFit(simulator()).adapt(torch.ones(3, 1), torch.ones(3, 1)),
@@ -110,7 +110,7 @@ def test_a_simulator_with_an_integrator_inside() -> None:
     start = mk.Simulator(pendulum, bounds).double().at({"length": 1.0, "angle": 1.0})
     learner = mk.MetaSGD(start, 0.02, 3)  # differentiable twice, under vmap
     loss = learner.query_losses(family_like).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in learner.parameters())
 
 
@@ -120,9 +120,7 @@ def few_starts(k: int = 4, **settings: Any) -> mk.Multistart:
 
 
 def test_the_best_of_the_starts_one_by_one() -> None:
-    batch = oscillator.tasks("short").sample(
-        5, 20, 30, generator=torch.Generator().manual_seed(3), dtype=F64
-    )
+    batch = oscillator.tasks("short").sample(5, 20, 30, generator=seeded(3), dtype=F64)
     learner = few_starts()
     for i in range(5):
         x, y = batch.support.x[i], batch.support.y[i]
@@ -139,9 +137,7 @@ def test_the_best_of_the_starts_one_by_one() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2])
 def test_the_objective_is_formula_2(temperature: float) -> None:
-    batch = oscillator.tasks("short").sample(
-        3, 20, 30, generator=torch.Generator().manual_seed(4), dtype=F64
-    )
+    batch = oscillator.tasks("short").sample(3, 20, 30, generator=seeded(4), dtype=F64)
     learner = few_starts()
     learner.temperature = temperature
     found = learner.query_losses(batch)
@@ -160,15 +156,13 @@ def test_the_objective_is_formula_2(temperature: float) -> None:
 
 
 def test_the_meta_gradient_against_finite_differences() -> None:
-    batch = oscillator.tasks("short").sample(
-        2, 20, 30, generator=torch.Generator().manual_seed(5), dtype=F64
-    )
+    batch = oscillator.tasks("short").sample(2, 20, 30, generator=seeded(5), dtype=F64)
 
     def make(i: int) -> mk.MAML:
         return mk.MAML(oscillator.simulator().at(oscillator.spread(2)[i]), 0.003, 2)
 
     learner = mk.Multistart(make, 2, temperature=0.0).double()
-    learner.query_losses(batch).sum().backward()  # type: ignore[no-untyped-call]
+    learner.query_losses(batch).sum().backward()
     start = learner.network().get_parameter("frequency")
     assert start.grad is not None
     h = 1e-6
@@ -184,9 +178,7 @@ def test_the_meta_gradient_against_finite_differences() -> None:
 
 
 def test_the_classical_fit_is_that_of_scipy() -> None:
-    batch = oscillator.tasks("short").sample(
-        1, 20, 30, generator=torch.Generator().manual_seed(6), dtype=F64
-    )
+    batch = oscillator.tasks("short").sample(1, 20, 30, generator=seeded(6), dtype=F64)
     x, y = batch.support.x[0], batch.support.y[0]
     fit = mk.yardsticks.CurveFit(oscillator.simulator(), oscillator.spread(8))
     predict = fit.adapt(x, y)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import matplotlib as mpl
-
-mpl.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,18 +13,7 @@ from matplotlib.patches import Rectangle
 
 import mamlkit as mk
 from mamlkit.show import plots
-
-
-@pytest.fixture(autouse=True)
-def _clean():
-    with mpl.rc_context():
-        yield
-    plt.close("all")
-
-
-@pytest.fixture
-def springs():
-    return mk.tasks.HookesLaw()
+from tests.helpers import Plane, members_of, seeded
 
 
 @pytest.fixture
@@ -37,16 +23,6 @@ def learner(springs):
 
 def lines(ax):
     return {line.get_label(): line for line in ax.lines}
-
-
-class Plane(mk.tasks.Family):
-    d_in = 2
-
-    def draw(self, n_tasks, generator):
-        return {"a": mk.tasks.uniform(n_tasks, 0, 1, generator)}
-
-    def law(self, x, physics):
-        return physics["a"] * x.sum(-1, keepdim=True)
 
 
 def test_style_cycles_colours_and_lines_and_is_global():
@@ -67,7 +43,7 @@ def test_functions_leave_the_global_style_alone(learner, springs):
 def test_fan_draws_truth_support_and_each_prediction(learner, springs):
     ax = plots.adaptation_fan(learner, springs, shots=4, steps=(0, 1, 3), seed=5, task=2)
     batch = springs.sample(
-        3, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+        3, 4, generator=seeded(5), dtype=torch.float64
     )  # the task drawn does not depend on what else is asked
     drawn = lines(ax)
     support = np.stack(drawn["support"].get_data())
@@ -95,7 +71,7 @@ def test_fan_of_a_learner_without_steps_has_one_prediction(springs):
 def test_fan_of_a_finite_family_takes_the_member_and_names_it():
     test = mk.tasks.VapourPressure(at=(0.7,)).split("test")
     ax = plots.adaptation_fan(mk.yardsticks.LeeKesler(), test, shots=1, task=1)
-    assert ax.get_title() == test.names[int(test.members[1])]
+    assert ax.get_title() == test.names[members_of(test)[1]]
     x, y = lines(ax)["support"].get_data()
     assert (x[0], y[0]) == pytest.approx((0.7, float(test.every(1).support.y[1])))
 

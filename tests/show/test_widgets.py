@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,17 +10,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit.show import widgets
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def springs():
-    return mk.tasks.HookesLaw()
+from tests.helpers import Plane
 
 
 @pytest.fixture
@@ -239,15 +225,6 @@ def test_explorer_says_what_is_wrong_instead_of_dying(learners):
 
 
 def test_explorer_refuses_a_family_without_curves(learners):
-    class Plane(mk.tasks.Family):
-        d_in = 2
-
-        def draw(self, n_tasks, generator):
-            return {"a": mk.tasks.uniform(n_tasks, 0, 1, generator)}
-
-        def law(self, x, physics):
-            return physics["a"] * x.sum(-1, keepdim=True)
-
     with pytest.raises(mk.MamlkitError, match="d_in=2"):
         widgets.explorer(Plane(), learners)
 

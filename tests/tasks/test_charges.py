@@ -11,8 +11,8 @@ from torch import Tensor
 import mamlkit as mk
 from mamlkit.tasks import ForeignSource, PointCharges, dipole_potential, point_potential
 from mamlkit.tasks.charges import PLACES
+from tests.helpers import F64
 
-F64 = torch.float64
 EXACT = 1e-12  # float64 arithmetic
 
 
@@ -138,12 +138,12 @@ def test_anywhere_in_a_region(generator: torch.Generator) -> None:
     x = family.sample(50, 40, generator=generator).support.x
     assert (x[..., 0].min() > 1.5, x[..., 0].max() < 3) == (True, True)
     assert (x[..., 1].min() > -1, x[..., 1].max() < 0) == (True, True)
-    assert family.members is family.n_members is None
+    assert (family.members, family.n_members) == (None, None)
 
 
 @pytest.mark.parametrize("kind", ["charge", "dipole"])
 def test_a_foreign_source_adds_its_own_potential(kind: str, generator: torch.Generator) -> None:
-    foreign = ForeignSource(kind, 0.7)  # type: ignore[arg-type]
+    foreign = ForeignSource(kind, 0.7)
     batch = foreign.sample(9, 4, 6, generator=generator, dtype=F64)
     known = PointCharges().law(
         batch.query.x, {k: v[:, None, None] for k, v in batch.physics.items()}

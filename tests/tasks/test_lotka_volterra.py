@@ -11,13 +11,9 @@ import mamlkit as mk
 from mamlkit.losses import trajectories
 from mamlkit.physics.fields import PerCapita
 from mamlkit.tasks.lotka_volterra import ENVIRONMENTS
+from tests.helpers import F64, seeded
 
-F64 = torch.float64
 EXACT, KEPT = 1e-9, 1e-8  # of the states against DOP853; of V along a trajectory
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_solution_is_that_of_scipy() -> None:
@@ -26,16 +22,14 @@ def test_the_solution_is_that_of_scipy() -> None:
     found = family.solve(y0, physics)
     for i, (beta, delta) in enumerate(ENVIRONMENTS["test"]):
         ref = solve_ivp(
-            lambda _, s, b=beta, d=delta: [
-                0.5 * s[0] - b * s[0] * s[1],
-                d * s[0] * s[1] - 0.5 * s[1],
-            ],
+            lambda _, s, b, d: [0.5 * s[0] - b * s[0] * s[1], d * s[0] * s[1] - 0.5 * s[1]],
             (0, 9.5),
             y0[i, 1].numpy(),
             method="DOP853",
             rtol=1e-12,
             atol=1e-14,
             t_eval=family.times.numpy(),
+            args=(beta, delta),
         )
         np.testing.assert_allclose(found[i, 1].numpy(), ref.y.T, rtol=EXACT, atol=EXACT)
 
@@ -103,13 +97,13 @@ def test_parts() -> None:
     assert not (lists[1] & lists[2])
     outside = {"in-range": 0, "edge": 1, "out-of-range": 2}
     for part, n in outside.items():
-        physics = mk.tasks.LotkaVolterra().split(part).draw(50, seeded())  # type: ignore[arg-type]
+        physics = mk.tasks.LotkaVolterra().split(part).draw(50, seeded())
         beyond = (physics["beta"] > 1).int() + (physics["delta"] > 1).int()
         assert beyond.tolist() == [n] * 50
         assert float(torch.stack(list(physics.values())).min()) >= 0.5
         assert float(torch.stack(list(physics.values())).max()) <= 1.25
     with pytest.raises(mk.MamlkitError, match="not known"):
-        mk.tasks.LotkaVolterra().split("west")  # type: ignore[arg-type]
+        mk.tasks.LotkaVolterra().split("west")
     with pytest.raises(mk.MamlkitError, match="has no list"):
         _ = mk.tasks.LotkaVolterra().split("edge").environments
     with pytest.raises(mk.MamlkitError, match="has no pool"):

@@ -14,8 +14,8 @@ import mamlkit as mk
 from mamlkit.tasks import Pendulum
 from mamlkit.tasks.pendulum import AMPLITUDES, GRAVITY, LENGTHS
 from mamlkit.tasks.trajectories import TrajectoryFamily
+from tests.helpers import F64
 
-F64 = torch.float64
 CONSERVED = 1e-9  # relative, of the energy
 AGREE = 1e-8  # rad and rad/s, with scipy at rtol = 1e-12
 
@@ -107,7 +107,7 @@ def test_parts_share_no_length_and_draw_only_theirs() -> None:
     parts = [set(lengths) for lengths in LENGTHS.values()]
     assert len(set.union(*parts)) == sum(map(len, parts))
     for part in ("train", "validation", "test"):
-        family = Pendulum(noise=0.01).split(part)  # type: ignore[arg-type]
+        family = Pendulum(noise=0.01).split(part)
         batch = family.sample(200, 1, generator=torch.Generator().manual_seed(0), dtype=F64)
         assert set(batch.physics["length"].tolist()) == set(LENGTHS[part])
         torch.testing.assert_close(
@@ -154,4 +154,4 @@ def test_bad_settings_are_refused(settings: dict, complaint: str) -> None:
     with pytest.raises(mk.MamlkitError, match=complaint):
         Pendulum(**settings)
     with pytest.raises(mk.MamlkitError, match="not known"):
-        Pendulum().split("tset")  # type: ignore[arg-type]
+        Pendulum().split("tset")

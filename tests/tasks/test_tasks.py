@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import mamlkit as mk
 from mamlkit.tasks.base import Family
+from tests.helpers import F64, seeded
 from tests.tasks import fluid_table
 
-F64 = torch.float64
 FAMILIES = {
     "linear": mk.tasks.LinearLaw,
     "hooke": mk.tasks.HookesLaw,
@@ -28,10 +28,6 @@ FAMILIES = {
     "vapour pressure": mk.tasks.VapourPressure,
 }
 every_family = pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def law_by_hand(family: Family, x: torch.Tensor, p: dict[str, torch.Tensor]) -> torch.Tensor:

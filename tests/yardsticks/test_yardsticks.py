@@ -15,8 +15,7 @@ from torch import Tensor
 import mamlkit as mk
 from mamlkit import yardsticks as ys
 from mamlkit.yardsticks.general import interpolate, polynomial, training_curves
-
-F64 = torch.float64
+from tests.helpers import F64
 
 
 def points(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
