@@ -160,7 +160,7 @@ def test_records_are_those_of_the_published_benchmark() -> None:
 
 @pytest.mark.parametrize("part", ["train", "test"])  # from a pool, and fresh
 def test_rates_belong_to_the_states_beside_them(part: str) -> None:
-    family = mk.tasks.LotkaVolterra().split(part)  # type: ignore[arg-type]
+    family = mk.tasks.LotkaVolterra().split(part)
     batch = family.sample(5, 1, 2, generator=seeded(), dtype=F64)
     physics = {name: value[:, None, None, None] for name, value in batch.physics.items()}
     for data in (batch.support, batch.query):
