@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 import mamlkit as mk
-from mamlkit.training.checkpoints import FORMAT, atomically
+from mamlkit.training import checkpoints
+from mamlkit.training.checkpoints import FORMAT
 from tests.training import killed_training
 
 F64 = torch.float64
@@ -358,7 +359,7 @@ def test_weights_that_a_learner_lacks_are_refused(tmp_path) -> None:
 
 
 def test_a_look_whether_a_place_can_be_written_leaves_nothing(tmp_path) -> None:
-    with atomically(tmp_path / "run.pt", keep=False):
+    with checkpoints.atomically(tmp_path / "run.pt", keep=False):
         pass
     assert not list(tmp_path.iterdir())
 
