@@ -16,7 +16,7 @@ import torch
 import mamlkit as mk
 from mamlkit.course import recipes
 from mamlkit.course.recipes import bands, family, finn2017
-from mamlkit.course.recipes.base import WEIGHTS, Recipe
+from mamlkit.course.recipes.base import SEARCH_SEED, WEIGHTS, Recipe, tuned
 from mamlkit.course.recipes.packs import read_json, write_json
 from mamlkit.tasks.sinusoid import FINN_2017
 from tests.helpers import assert_same_state
@@ -249,10 +249,10 @@ def test_unknown_learner_and_bad_iterations(tmp_path: Path) -> None:
 
 def test_a_short_run_is_packed_and_loaded_back(tmp_path: Path) -> None:
     recipe, settings = bands.RECIPE, {"names": ("waves-head", "fluids-ensemble"), "iterations": 2}
-    recipe.run(tmp_path, seeds=(8,), progress=False, **settings)
-    recipe.run(tmp_path, seeds=(9,), progress=False, **settings)  # joins what is there
+    recipe.run(tmp_path, seeds=(9,), progress=False, **settings)
+    recipe.run(tmp_path, seeds=(10,), progress=False, **settings)  # joins what is there
     for name in ("waves-head", "fluids-ensemble"):
-        for seed in (8, 9):
+        for seed in (9, 10):  # in the folder, 10 comes before 9
             learner, notes = recipe.load(name, seed, tmp_path)
             saved = recipe.build(name, seed)
             assert notes == mk.load_learner(saved, tmp_path / f"bands-{name}-{seed}.pt")
@@ -260,8 +260,48 @@ def test_a_short_run_is_packed_and_loaded_back(tmp_path: Path) -> None:
             assert_same_state(learner, saved)
     with pytest.raises(mk.MamlkitError, match="holds no 'waves-head' with seed 0"):
         recipe.load("waves-head", 0, tmp_path)
-    with pytest.raises(mk.MamlkitError, match="holds no 'kinds-head' with seed 8"):
-        recipe.load("kinds-head", 8, tmp_path)
+    with pytest.raises(mk.MamlkitError, match="holds no 'kinds-head' with seed 9"):
+        recipe.load("kinds-head", 9, tmp_path)
+    with np.load(tmp_path / "bands.npz", allow_pickle=False) as arrays:
+        assert all(array.dtype == np.float32 for array in arrays.values())  # trained in float64
+
+
+def test_tuning_chooses_factors_of_the_own_step_size_and_leaves_the_learner() -> None:
+    learner = mk.MAML(mk.models.MLP(1, 1, hidden=(3,)), 0.02, 2)
+    found = tuned(learner, mk.tasks.LinearLaw(), 3, (0.5, 3.0), max_steps=4, n_tasks=5)
+    assert found["inner_lr"] in (0.5 * 0.02, 3.0 * 0.02)
+    assert (learner.inner_lr, learner.inner_steps) == (0.02, 2)
+
+
+def test_a_trial_is_trained_for_a_part_of_the_plan_and_used_without_what_training_needs() -> None:
+    told: list[int] = []
+    built: list[Any] = []
+
+    class Counted(mk.MAML):
+        def at_iteration(self, done: int) -> None:
+            told.append(done)
+
+    def build(name: str, seed: int, loss: Any = mk.losses.mse) -> mk.MAML:
+        built.append(loss)
+        return Counted(mk.models.MLP(1, 1, hidden=(3,)), loss=loss)
+
+    recipe = Recipe(
+        name="tiny",
+        about="",
+        protocols={"one": mk.Plan(iterations=4)},
+        build=build,
+        tasks=lambda name: mk.tasks.Sinusoid(),
+        training={"loss": mk.losses.rmse},
+        fraction=0.5,
+    )
+    learner: Any = recipe.tried("one", {}, progress=False)
+    assert told == [0, 1]
+    assert built == [mk.losses.rmse, mk.losses.mse]
+    assert learner.loss is mk.losses.mse
+    trained = mk.MAML(mk.models.MLP(1, 1, hidden=(3,)), loss=mk.losses.rmse)
+    mk.meta_train(trained, mk.tasks.Sinusoid(), iterations=2, seed=SEARCH_SEED, progress=False)
+    for ours, theirs in zip(learner.parameters(), trained.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_learner_that_is_built_otherwise_is_refused() -> None:

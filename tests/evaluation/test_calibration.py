@@ -117,6 +117,53 @@ def test_the_floor_is_added_before_the_factor() -> None:
     assert 0 < fitted.scale < 1
 
 
+def test_the_factor_by_hand() -> None:
+    """Mean 0 and variance 4 told of y = (1, 10, 1, 10) and (2, 20, 2, 20)."""
+    square = (50.5 + 202) / 2
+    assert recalibrate(Told(), Steps(), 1, n_tasks=2, queries=4).scale == pytest.approx(square / 4)
+    wide = recalibrate(Told(), Steps(), 1, n_tasks=2, queries=4, floor=3.0)
+    assert wide.scale == pytest.approx(square / (4 + 9))
+    # Variances 1 and 4 of errors 1 and 4: the mean of 1 and 4, not 17 / 5.
+    assert recalibrate(Rising(), Rows(), 1, n_tasks=1, queries=2).scale == pytest.approx(2.5)
+
+
+class Rows(mk.Family):
+    """The readings are 1, then 4, wherever they are taken; support first."""
+
+    def draw(self, n_tasks, generator):
+        return {"k": torch.ones(n_tasks)}
+
+    def law(self, x, physics):
+        return torch.tensor([1.0, 1.0, 4.0], dtype=F64)[:, None] + 0 * x
+
+
+class Rising:
+    """Mean 0 everywhere; variances 1, then 4."""
+
+    def adapt(self, x: Tensor, y: Tensor) -> Belief:
+        return Belief(lambda x: Gaussian(0 * x, 0 * x + torch.tensor([[1.0], [4.0]])))
+
+
+def test_the_tasks_that_choose_the_factor_are_not_those_that_judge_it() -> None:
+    chosen, as_judged = (recalibrate(EXACT, FAMILY, 3, n_tasks=9, **s) for s in ({}, {"seed": 1}))
+    assert chosen.scale != as_judged.scale
+
+
+def test_a_recalibrated_oracle_is_told_all_the_same() -> None:
+    class Oracle:
+        told = ("slope", "intercept")
+
+        def adapt(self, x: Tensor, y: Tensor, *, physics: dict[str, Tensor]) -> Belief:
+            slope, intercept = physics["slope"], physics["intercept"]
+            return Belief(lambda x: Gaussian(slope * x + intercept, 0 * x + 1))
+
+    fixed = Recalibrated(Oracle(), 4.0)
+    row = calibration({"fixed": fixed}, FAMILY, 3, (0.9,), n_tasks=5).loc["fixed"]
+    assert row["rmse"] < 1e-12
+    assert row["width_90"] == pytest.approx(2 * 1.6448536 * 2)
+    assert float(mk.evaluate(fixed, FAMILY, 3, n_tasks=5).mean) < 1e-12
+
+
 class Alone:
     """A meta-learner stripped of all but ``adapt``."""
 
@@ -124,14 +171,17 @@ class Alone:
         self.model, self.adapt = learner.model, learner.adapt
 
 
-@pytest.mark.parametrize("name", ["head", "ensemble"])
+@pytest.mark.parametrize("name", ["head", "ensemble", "steps"])
 def test_all_tasks_at_once_and_one_by_one_agree(name: str) -> None:
     def head(seed: int) -> BayesianHead:
         return BayesianHead(mk.models.MLP(1, 3, (5,), seed=seed).double(), 3)
 
-    learner: Any = head(0) if name == "head" else Ensemble(head, 2)
+    def steps(seed: int) -> mk.MAML:
+        return mk.MAML(mk.models.MLP(1, 1, (5,), seed=seed).double(), 0.1, 3)
+
+    learner: Any = head(0) if name == "head" else Ensemble(head if name == "ensemble" else steps, 2)
     batch = FAMILY.sample(4, 3, 6, generator=torch.Generator().manual_seed(0), dtype=F64)
-    if name == "ensemble":
+    if name != "head":
         learner.model = learner.member.learner.model
     one_by_one = beliefs(Alone(learner), batch)
     for ours, theirs in zip(beliefs(learner, batch), one_by_one, strict=True):

@@ -125,6 +125,26 @@ def test_the_splits() -> None:
     )
 
 
+def test_zones_of_charges() -> None:
+    q1 = torch.tensor([1.5, 1.4, 2.0, 4.5, 3.0, 5.1, 1.0])
+    q2 = torch.tensor([4.5, 3.0, 4.6, 4.5, 5.0, 3.0, 5.5])
+    zones = ["inside", "edge", "edge", "inside", "edge", "outside", "outside"]
+    assert PointCharges().zone({"q1": q1, "q2": q2}) == zones
+
+
+def test_points_of_the_grid_go_row_by_row_from_below() -> None:
+    points = PointCharges(region=((-1, 1), (0, 3))).points(2)
+    assert points.tolist() == [[-1, 0], [1, 0], [-1, 3], [1, 3]]
+
+
+def test_a_foreign_source_hides_below_the_region(generator: torch.Generator) -> None:
+    physics = ForeignSource().sample(500, 1, generator=generator).physics
+    for name, low, high in (("x3", -1.0, 1.0), ("y3", -0.6, -0.2), ("angle", 0.0, 2 * math.pi)):
+        at = physics[name]
+        assert low <= float(at.min()) < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < float(at.max()) <= high
+
+
 def test_noise_is_on_the_support_only(generator: torch.Generator) -> None:
     test = PointCharges(noise=0.5).split("test")
     batch = test.every(200, generator=generator, dtype=F64)

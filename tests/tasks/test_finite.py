@@ -68,6 +68,8 @@ def test_a_finite_family_of_ones_own() -> None:
     assert set(more.tolist()) == set(parts["train"])
     x, y, physics = springs.split("train").curves(3, generator=seeded())
     assert physics["k"].tolist() == sorted(physics["k"].tolist())
+    drawn = [springs.curves(3, generator=seeded(s))[2]["k"].tolist() for s in range(9)]
+    assert {k for each in drawn for k in each} == {10, 20, 30, 40, 50, 60}
     torch.testing.assert_close(y[:, :, 0], physics["k"][:, None] * x[:, 0])
 
 

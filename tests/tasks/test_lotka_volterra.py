@@ -142,3 +142,45 @@ def test_the_fit_finds_the_parameters() -> None:
     np.testing.assert_allclose(started, [0.5, beta, delta, 0.5], rtol=1e-6)
     with pytest.raises(mk.MamlkitError, match="not points"):
         fit.adapt(torch.ones(3, 1), torch.ones(3, 1))
+
+
+def test_records_are_those_of_the_published_benchmark() -> None:
+    family = mk.tasks.LotkaVolterra()
+    assert family.times.tolist() == [k / 2 for k in range(20)]
+    starts = family.starts(100, 10, seeded())
+    assert 1 <= float(starts.min()) < 1.01
+    assert 1.99 < float(starts.max()) < 2
+
+
+@pytest.mark.parametrize("part", ["train", "test"])  # from a pool, and fresh
+def test_rates_belong_to_the_states_beside_them(part: str) -> None:
+    family = mk.tasks.LotkaVolterra().split(part)
+    batch = family.sample(5, 1, 2, generator=seeded(), dtype=F64)
+    physics = {name: value[:, None, None, None] for name, value in batch.physics.items()}
+    for data in (batch.support, batch.query):
+        torch.testing.assert_close(data.dy, family.field(data.y, physics))
+
+
+def test_a_pool_is_as_large_as_asked_and_fixed_by_its_seed() -> None:
+    one, same, other = (
+        mk.tasks.LotkaVolterra(pool=6, pool_seed=seed).split("train") for seed in (1, 1, 2)
+    )
+    assert one.every(2).query.y.shape == (9, 4, 20, 2)
+    assert torch.equal(one.existing().y, same.existing().y)
+    assert not (one.existing().y == other.existing().y).any()
+
+
+def test_the_fit_of_a_record_whose_start_is_wrong() -> None:
+    """It spoils less where the start is fitted too. And the misfit is one of logarithms: counting
+    predators in pairs changes beta and no other parameter.
+    """
+    batch = mk.tasks.LotkaVolterra().split("test").sample(1, 1, generator=seeded(4), dtype=F64)
+    data = mk.tasks.Trajectories(*(leaf[0] for leaf in batch.support))
+    data.y[:, 0] *= 1.2
+    truth = np.array([0.5, float(batch.physics["beta"]), float(batch.physics["delta"]), 0.5])
+    fit, both = mk.yardsticks.LotkaVolterraFit(), mk.yardsticks.LotkaVolterraFit(fit_start=True)
+    off = [abs(f.parameters(data) / truth - 1).max() for f in (fit, both)]
+    assert off[1] < 0.5 * off[0]
+    pairs = data._replace(y=data.y * torch.tensor([1.0, 0.5]))
+    found, expected = both.parameters(pairs), both.parameters(data) * [1, 2, 1, 1]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -139,6 +139,21 @@ def test_support_is_short_and_noisy_and_query_is_the_truth() -> None:
     torch.testing.assert_close(off, 0.05 * largest, rtol=0.1, atol=0)
 
 
+@pytest.mark.parametrize("kind", AMPLITUDES)
+def test_pendulums_start_at_rest_within_the_amplitudes_on_either_side(kind: str) -> None:
+    low, high = AMPLITUDES[kind]
+    starts = Pendulum(amplitude=(low, high)).starts(200, 4, torch.Generator().manual_seed(0))
+    angle, speed = starts.unbind(-1)
+    assert not speed.any()
+    assert low <= float(angle.abs().min()) < low + 0.02 * (high - low)
+    assert high - 0.02 * (high - low) < float(angle.abs().max()) < high
+    right = (angle > 0).double()
+    assert float(right.mean()) == pytest.approx(0.5, abs=0.06)  # three standard errors
+    # A side for each trajectory: all four agree in one task of eight.
+    alike = (right == right[:, :1]).all(1).double().mean()
+    assert float(alike) == pytest.approx(1 / 8, abs=0.07)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [

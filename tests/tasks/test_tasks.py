@@ -380,6 +380,13 @@ def test_at_measures_where_asked() -> None:
     assert not (batch.query.x == batch.support.x.mT).any()
 
 
+def test_a_temperature_between_those_of_the_table_and_noise_of_all_are_refused() -> None:
+    with pytest.raises(mk.MamlkitError, match=r"at=0\.705 is not in the table"):
+        mk.tasks.VapourPressure(at=0.705)
+    with pytest.raises(mk.MamlkitError, match="noise is relative"):
+        mk.tasks.VapourPressure(noise=1.0)
+
+
 def test_noise_is_relative_to_the_pressure() -> None:
     family = mk.tasks.VapourPressure(noise=0.02)
     batch = family.sample(2000, 3, generator=seeded(), dtype=F64)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 import mamlkit as mk
+from mamlkit.training import checkpoints
 from mamlkit.training.checkpoints import FORMAT
 from tests.helpers import F64, assert_same_state
 from tests.training import killed_training
@@ -176,7 +177,8 @@ def test_validation_that_is_not_finite_is_never_the_best() -> None:
     assert history.validation_loss[1:] == [3.0, 2.0]
 
 
-def test_a_finite_family_is_validated_member_by_member() -> None:
+@pytest.mark.parametrize("queries", [None, 5])
+def test_a_finite_family_is_validated_member_by_member(queries) -> None:
     fluids = mk.tasks.VapourPressure()
     a = mk.MAML(mk.models.MLP(1, 1, hidden=(3,), x_range=fluids.x_range).double())
     history = mk.meta_train(
@@ -186,10 +188,11 @@ def test_a_finite_family_is_validated_member_by_member() -> None:
         iterations=2,
         validation=fluids.split("validation"),
         validate_every=2,
+        queries=queries,
         progress=False,
     )
     every = fluids.split("validation").every(
-        1, generator=torch.Generator().manual_seed(10**6), dtype=F64
+        1, queries, generator=torch.Generator().manual_seed(10**6), dtype=F64
     )
     with torch.no_grad():
         expected = float(a.query_losses(every).mean())
@@ -283,6 +286,38 @@ def test_the_best_of_an_earlier_end_is_not_that_of_a_longer_run(tmp_path) -> Non
     assert_same_state(state(a), state(plain))
 
 
+def test_the_seconds_of_a_run_in_parts_add_up(tmp_path) -> None:
+    path = tmp_path / "run.pt"
+    train(learner(), 2, checkpoint=path)
+    saved = torch.load(path, weights_only=True)
+    saved["history"]["seconds"] += 1000
+    torch.save(saved, path)
+    seconds = train(learner(), 4, checkpoint=path).seconds
+    assert 1000 < seconds[0] < seconds[1] < seconds[2] < seconds[3] < 1100
+
+
+def test_a_checkpoint_holds_the_last_weights_and_the_best(tmp_path) -> None:
+    """A run whose first validation is its best, by decree."""
+    values = iter([1.0, 2.0, 3.0])
+
+    class Judged(mk.MAML):
+        def query_losses(self, batch, steps=None):
+            if len(batch.support.x) == 5:  # validation
+                return torch.tensor([next(values)], dtype=F64)
+            return super().query_losses(batch, steps)
+
+    a, plain = (Judged(mk.models.MLP(1, 1, hidden=(3,)).double()) for _ in "ab")
+    settings = {"validation": mk.tasks.Sinusoid(), "validation_tasks": 5, "validate_every": 1}
+    train(a, 3, checkpoint=tmp_path / "run.pt", **settings)
+    saved = torch.load(tmp_path / "run.pt", weights_only=True)
+    train(plain, 1)
+    assert_same_state(saved["best"], state(plain))
+    assert_same_state(state(a), state(plain))
+    plain = Judged(mk.models.MLP(1, 1, hidden=(3,)).double())
+    train(plain, 3)
+    assert_same_state(saved["learner"], state(plain))
+
+
 def test_a_learner_is_told_how_many_iterations_are_done(tmp_path) -> None:
     class Told(mk.MAML):
         told: tuple[int, ...] = ()
@@ -302,6 +337,23 @@ def test_a_finished_run_is_not_run_again(tmp_path) -> None:
     two = train(b, 5, checkpoint=tmp_path / "run.pt")
     assert two == one
     assert_same_state(state(a), state(b))
+
+
+def test_weights_that_a_learner_lacks_are_refused(tmp_path) -> None:
+    a, path = learner(learn_lr="tensor"), tmp_path / "learner.pt"
+    mk.save_learner(a, path)
+    saved = torch.load(path, weights_only=True)
+    del saved["described"]
+    torch.save(saved, path)
+    mk.load_learner(learner(learn_lr="tensor"), path)
+    with pytest.raises(mk.MamlkitError, match=r"another learner: .* differ in name or shape"):
+        mk.load_learner(learner(), path)
+
+
+def test_a_look_whether_a_place_can_be_written_leaves_nothing(tmp_path) -> None:
+    with checkpoints.atomically(tmp_path / "run.pt", keep=False):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_folder_of_a_checkpoint_is_made(tmp_path) -> None:
@@ -522,6 +574,8 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, by) -> No
         ("schedule", "cosine"),
         ("grad_clip", 1.0),
         ("queries", 2),
+        ("validation_tasks", 7),
+        ("validate_every", 7),
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path, name, value) -> None:
@@ -535,11 +589,20 @@ def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path, name, value
     assert_same_state(state(a), before)
 
 
+def test_a_cosine_schedule_of_another_length_is_refused(tmp_path) -> None:
+    settings = {"schedule": "cosine", "checkpoint": tmp_path / "run.pt"}
+    train(learner(), 2, **settings)
+    with pytest.raises(mk.MamlkitError, match=r"iterations .iterations was 2, now 4"):
+        train(learner(), 4, **settings)
+
+
 def test_a_checkpoint_of_another_learner_or_family_is_refused(tmp_path) -> None:
     path = tmp_path / "run.pt"
     train(learner(), 2, checkpoint=path)
     with pytest.raises(mk.MamlkitError, match="other settings: learner"):
         train(mk.MAML(mk.models.MLP(1, 1, hidden=(7,)).double(), 0.02), 4, checkpoint=path)
+    with pytest.raises(mk.MamlkitError, match=r"other settings: validation \(.* was None"):
+        train(learner(), 4, checkpoint=path, validation=mk.tasks.Sinusoid())
     with pytest.raises(mk.MamlkitError, match="other settings: family"):
         mk.meta_train(
             learner(),

@@ -30,6 +30,8 @@ NEW = torch.linspace(-2, 2, 9, dtype=F64)[:, None]
 def test_zero() -> None:
     predict = ys.Zero().adapt(*points(3))
     assert torch.equal(predict(NEW), torch.zeros(9, 1, dtype=F64))
+    x, y = points(3)
+    assert ys.Zero().adapt(x, y.expand(3, 2))(NEW).shape == (9, 2)
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -85,6 +87,35 @@ def test_empirical_bayes_finds_prior_and_noise() -> None:
     expected = torch.diag(torch.tensor([0.25, 0.04], dtype=F64))
     torch.testing.assert_close(fitted.covariance, expected, rtol=0.08, atol=0.01)
     assert fitted.noise == pytest.approx(0.3, rel=0.02)
+
+
+class Given(mk.Family):
+    """Two tasks of two readings, as they are handed over: ``x [2, 2]``, ``y [2, 2]``."""
+
+    def __init__(self, x: list[list[float]], y: list[list[float]]) -> None:
+        self.data = mk.Data(*(torch.tensor(v, dtype=F64)[..., None] for v in (x, y)))
+
+    def draw(self, n_tasks, generator):
+        return {"task": torch.arange(1.0, n_tasks + 1)}
+
+    def measure(self, physics, shots, queries, generator):
+        return mk.TaskBatch(self.data, self.data, physics)
+
+
+def test_empirical_bayes_by_hand() -> None:
+    """y = w x, with x = 1, 1 in one task and 2, 2 in the other; all residuals are 1 or -1, so the
+    noise has variance 4 / (4 - 2) = 2. Estimates 1 and 5 scatter by 8, of which noise makes
+    2 (1/2 + 1/8) / 2 = 0.625.
+    """
+    x = [[1.0, 1.0], [2.0, 2.0]]
+    fitted = ys.Bayes.fit(Given(x, [[0.0, 2.0], [9.0, 11.0]]), 2, 2, features=lambda x: x)
+    assert fitted.mean.tolist() == pytest.approx([3.0])
+    assert fitted.noise == pytest.approx(math.sqrt(2))
+    assert fitted.covariance.flatten().tolist() == pytest.approx([8 - 0.625])
+    # Estimates 2 and 2 scatter less than noise alone would make them: nothing is left.
+    fitted = ys.Bayes.fit(Given(x, [[0.0, 4.0], [2.0, 6.0]]), 2, 2, features=lambda x: x)
+    assert fitted.mean.tolist() == pytest.approx([2.0])
+    assert fitted.covariance.flatten().tolist() == pytest.approx([0.0], abs=1e-9)
 
 
 def test_the_table_of_experiment_e1() -> None:
@@ -181,6 +212,12 @@ def test_gaussian_process_passes_near_what_it_was_shown() -> None:
     assert float(shown) < 0.05
 
 
+def test_gaussian_process_assumes_no_less_noise_than_it_is_told() -> None:
+    """Curves without noise: the fit goes down to the least that it may."""
+    process = ys.GaussianProcess.fit(mk.tasks.Sinusoid(), 10, points=10, noise=0.02)
+    assert process.kernel.k2.noise_level == pytest.approx(0.02**2, rel=1e-3)
+
+
 def test_line_through_the_critical_point() -> None:
     """One point on the line log10 p_r = 3 (1 - 1/T_r) gives the line back; it ends at (1, 0)."""
     x = torch.tensor([[0.7]], dtype=F64)
@@ -188,6 +225,11 @@ def test_line_through_the_critical_point() -> None:
     t = torch.tensor([[0.6], [0.8], [1.0]], dtype=F64)
     torch.testing.assert_close(predict(t), 3 * (1 - 1 / t))
     assert float(predict(t)[-1]) == 0
+    # Two points off one line: u = 1 - 1/x is -1 and -1/4, so h = (3 + 1/4) / (1 + 1/16).
+    x, y = (torch.tensor(v, dtype=F64)[:, None] for v in ([0.5, 0.8], [-3.0, -1.0]))
+    torch.testing.assert_close(
+        ys.LineThroughCriticalPoint().adapt(x, y)(t), 3.25 / 1.0625 * (1 - 1 / t)
+    )
 
 
 @pytest.mark.parametrize("w", [0.0, 0.2, 0.5])
@@ -271,13 +313,39 @@ def test_interpolate_keeps_type_and_columns() -> None:
     assert torch.equal(interpolate(at, x, y), expected)
 
 
-@pytest.mark.parametrize("fit", [ys.MeanCurve.fit, ys.LinearLatent.fit])
+def test_the_best_of_several_starts_is_what_the_classical_fit_returns() -> None:
+    """y = (a^2, a / 10) is (4, 0.2) at a = 2; about a = -2 the misfit has a minimum too."""
+
+    def law(x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        return torch.where(x == 0, p["a"] ** 2, p["a"] / 10)
+
+    simulator = mk.Simulator(law, {"a": (-3.0, 3.0)})
+    fit = ys.CurveFit(simulator, [{"a": 1.0}, {"a": -1.5}])
+    x, y = (torch.tensor(v, dtype=F64)[:, None] for v in ([0.0, 1.0], [4.0, 0.2]))
+    predict = fit.adapt(x, y)
+    assert float(simulator.values(predict.weights)["a"]) == pytest.approx(2.0, abs=1e-6)
+    evaluations = fit.evaluations
+    fit.starts.reverse()
+    found = fit.adapt(x, y)  # from a = 1 the misfits are -3 and -0.1
+    assert found.losses.tolist() == pytest.approx([(9 + 0.01) / 2, 0.0], abs=1e-6)
+    assert fit.evaluations == evaluations
+    # Readings 1 and 3 of one number: the mean, off by 1 each.
+    simulator = mk.Simulator(lambda x, p: p["a"] + 0 * x, {"a": (-9.0, 9.0)}, {"a": 5.0})
+    losses = ys.CurveFit(simulator).adapt(x, 1 + 2 * x).losses
+    assert losses.tolist() == pytest.approx([(16 + 4) / 2, 1.0])
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [ys.MeanCurve.fit, ys.LinearLatent.fit, ys.Bayes.fit, ys.GaussianProcess.fit],
+)
 def test_fits_are_reproducible_and_leave_the_global_generator_alone(fit) -> None:
     before = torch.get_rng_state()
-    a, b = (fit(mk.tasks.Sinusoid(), 20, seed=3) for _ in range(2))
+    a, b, other = (fit(mk.tasks.Sinusoid(), 20, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)
     x, y = points(2)
     assert torch.equal(a.adapt(x, y)(NEW), b.adapt(x, y)(NEW))
+    assert not torch.allclose(a.adapt(x, y)(NEW), other.adapt(x, y)(NEW))
 
 
 def burgers_task(nu: float) -> mk.tasks.Collocation:
