@@ -372,8 +372,9 @@ class Family:
             ) from error
         except (TypeError, ValueError, RuntimeError) as error:
             raise MamlkitError(
-                f"{name}.law() failed on x of shape {list(x.shape)}: {error}. It works on tensors: "
-                "use torch.exp and torch.sin, not those of math or numpy."
+                f"{name}.law() failed on x of shape {list(x.shape)}: {error}. A law works on "
+                "tensors: where it uses functions of math or numpy, take those of torch, such as "
+                "torch.exp and torch.sin."
             ) from error
         if not isinstance(y, Tensor) or not y.is_floating_point() or y.shape != expected:
             given = f"{list(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
