@@ -8,7 +8,9 @@ from mamlkit.evaluation.curves import (
     compare,
     error_against_shots,
     evaluate,
+    half_width,
     shuffled_support,
+    summary,
     tune,
     zero_step_gap,
 )
@@ -21,8 +23,10 @@ __all__ = [
     "cost_table",
     "error_against_shots",
     "evaluate",
+    "half_width",
     "recalibrate",
     "shuffled_support",
+    "summary",
     "tune",
     "zero_step_gap",
 ]
