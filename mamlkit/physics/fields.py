@@ -69,8 +69,7 @@ class Hamiltonian(nn.Module):
         if self.kinetic is None:
             return self.potential(y)[..., 0]
         q, p = y[..., : self.d], y[..., self.d :]
-        potential = self.potential(q)[..., 0]
-        return self.kinetic(p)[..., 0] + potential
+        return self.kinetic(p)[..., 0] + self.potential(q)[..., 0]
 
     def forward(self, y: Tensor) -> Tensor:
         """(dH/dp, -dH/dq), ``[.., 2d] -> [.., 2d]``."""

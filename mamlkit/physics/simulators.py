@@ -66,7 +66,10 @@ class Simulator(nn.Module):
         self.bounds = {name: interval(f"bounds of {name!r}", b[:2]) for name, b in bounds.items()}
         self.units = {name: str(b[2]) if len(b) > 2 else "" for name, b in bounds.items()}
         start = {} if start is None else dict(start)
-        self._known(start)
+        if unknown := sorted(set(start) - set(self.bounds)):
+            raise MamlkitError(
+                f"start names {unknown}, but the simulator has the parameters {list(self.bounds)}."
+            )
         for name, (low, high) in self.bounds.items():
             value = float(start.get(name, (low + high) / 2))
             if not low < value < high:  # on a bound the sine is flat: no step would leave it
@@ -87,17 +90,13 @@ class Simulator(nn.Module):
         """The parameters in physical units; of ``weights`` if given, such as those of
         ``predict.weights`` or of an inner path, of any shape, else its own.
         """
-        found = {}
-        for name, (low, high) in self.bounds.items():
-            u = getattr(self, name) if weights is None else weights[name]
-            found[name] = bounded(u, low, high)
-        return found
+        u = dict(self.named_parameters()) if weights is None else weights
+        return {name: bounded(u[name], low, high) for name, (low, high) in self.bounds.items()}
 
     def at(self, start: Mapping[str, float]) -> Self:
         """The same simulator, started elsewhere: name -> value in physical units."""
         units = {name: (*self.bounds[name], self.units[name]) for name in self.bounds}
         here = {name: float(value.detach()) for name, value in self.values().items()}
-        self._known(start)
         like = next(self.parameters())
         return type(self)(self.law, units, {**here, **start}).to(like)
 
@@ -109,10 +108,3 @@ class Simulator(nn.Module):
         """The law, the bounds and the units."""
         spans = [f"{n}=({a:g}, {b:g}) {self.units[n]}".strip() for n, (a, b) in self.bounds.items()]
         return ", ".join([getattr(self.law, "__name__", type(self.law).__name__), *spans])
-
-    def _known(self, start: Mapping[str, float]) -> None:
-        unknown = sorted(set(start) - set(self.bounds))
-        if unknown:
-            raise MamlkitError(
-                f"start names {unknown}, but the simulator has the parameters {list(self.bounds)}."
-            )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from mamlkit.checks import count, number
+from mamlkit.checks import count, number, one_of
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights, flatten, unflatten
 from mamlkit.losses import Loss
@@ -63,8 +63,7 @@ def refine(
     """
     steps = count("steps", steps)
     number("lr", lr, positive=True)
-    if method not in ("adam", "lbfgs"):
-        raise MamlkitError(f"method={method!r} is not known; use 'adam' or 'lbfgs'.")
+    one_of("method", method, ("adam", "lbfgs"))
     own = next(model.parameters()).dtype
     given = {leaf.dtype for leaf in (*support, *query)}
     if given != {own}:
@@ -73,24 +72,25 @@ def refine(
             "type, best with model.double() and data in float64."
         )
     named = {name: w.detach() for name, w in model.named_parameters()}
-    start = flatten(named)  # [P]
-    tasks = [type(support)(*(leaf[i : i + 1] for leaf in support)) for i in range(len(support[0]))]
-    judged = [type(query)(*(leaf[i : i + 1] for leaf in query)) for i in range(len(query[0]))]
+    solver: Any = partial(_adam, lr=lr)
+    groups = [(support, query)]  # side by side
+    if method == "lbfgs":
+        solver = _lbfgs
+        groups = list(zip(_one_by_one(support), _one_by_one(query), strict=True))
+    start = flatten(named).repeat(len(groups[0][0][0]), 1)  # [tasks of a group, P]
 
     def value(flat: Tensor, data: Any, measure: Loss = loss) -> Tensor:
         theta = unflatten(flat, named)
         return measure(lambda x: functional_call(model, theta, (x,)), data)
 
-    step = _recorded(vmap(grad_and_value(value)), type(support))
-    error = _recorded(vmap(partial(value, measure=judge)), type(query))
-    if method == "adam":
-        flat, *history = _adam(step, error, start.repeat(len(tasks), 1), support, query, steps, lr)
-    else:
-        found = [
-            _lbfgs(step, error, start, *pair, steps) for pair in zip(tasks, judged, strict=True)
-        ]
-        flat, *history = (torch.stack(column) for column in zip(*found, strict=True))
-    losses, errors, seconds = history
+    step = _recorded(vmap(grad_and_value(value)), start, groups[0][0])
+    error = _recorded(vmap(partial(value, measure=judge)), start, groups[0][1])
+    found = []
+    for group in groups:
+        flat, *history, seconds = solver(step, error, start, *group, steps)
+        shared = torch.tensor(seconds, dtype=own).expand(len(flat), -1)
+        found.append((flat, *(torch.stack(each, -1) for each in history), shared))
+    flat, losses, errors, seconds = (torch.cat(each) for each in zip(*found, strict=True))
     return Refined(losses, errors, seconds, vmap(lambda row: unflatten(row, named))(flat))
 
 
@@ -103,32 +103,28 @@ def steps_to(errors: Tensor, level: float = 1e-2) -> Tensor:
     return torch.where(below.any(-1), first, torch.inf)
 
 
-def _recorded(function: Any, kind: Any) -> Any:
-    """``function(flat, data)``, recorded at the first call of each shape and then replayed."""
-    steps: dict[Any, Any] = {}
+def _one_by_one(tasks: Any) -> list[Any]:
+    return [type(tasks)(*(leaf[i : i + 1] for leaf in tasks)) for i in range(len(tasks[0]))]
 
-    def call(flat: Tensor, data: Any) -> Any:
-        key = (flat.shape, *(leaf.shape for leaf in data))
-        if key not in steps:
-            record = make_fx(
-                lambda flat, *leaves: function(flat, kind(*leaves)),
-                tracing_mode="fake",
-                _allow_non_fake_inputs=True,
-            )
-            graph = record(flat, *data)
-            simplify(graph)
-            steps[key] = replayed(graph)
-        with torch.no_grad():
-            return steps[key](flat, *data)
 
-    return call
+def _recorded(function: Any, flat: Tensor, data: Any) -> Any:
+    """``function(flat, data)``, recorded for tensors of these shapes, to be replayed."""
+
+    def call(flat: Tensor, *leaves: Tensor) -> Any:
+        return function(flat, type(data)(*leaves))
+
+    graph = make_fx(call, tracing_mode="fake", _allow_non_fake_inputs=True)(flat, *data)
+    simplify(graph)
+    step = replayed(graph)
+    return torch.no_grad()(lambda flat, data: step(flat, *data))
 
 
 def _adam(
     step: Any, error: Any, flat: Tensor, support: Any, query: Any, steps: int, lr: float
-) -> tuple[Tensor, ...]:
+) -> tuple[Any, ...]:
+    """Weights, and a list each of losses, errors and seconds."""
     flat = flat.clone()
-    step(flat, support)  # record, off the clock
+    step(flat, support)  # the first takes longer: off the clock
     optimiser = torch.optim.Adam([flat], lr=lr)
     losses, errors, seconds, clock = [], [error(flat, query)], [0.0], 0.0
     for _ in range(steps):
@@ -140,34 +136,35 @@ def _adam(
         errors.append(error(flat, query))
         seconds.append(clock)
     losses.append(step(flat, support)[1])
-    shared = torch.tensor(seconds).to(flat).expand(len(flat), -1)
-    return flat, torch.stack(losses, -1), torch.stack(errors, -1), shared
+    return flat, losses, errors, seconds
 
 
 def _lbfgs(
     step: Any, error: Any, start: Tensor, support: Any, query: Any, steps: int
-) -> tuple[Tensor, ...]:
-    best = start[None]
-    _, loss = step(best, support)
-    losses, errors, seconds, judging = [loss[0]], [error(best, query)[0]], [0.0], 0.0
+) -> tuple[Any, ...]:
+    """The same for one task."""
+    _, loss = step(start, support)
+    losses, errors, seconds, judging = [loss], [error(start, query)], [0.0], 0.0
+
+    def weights(point: Any) -> Tensor:
+        return torch.from_numpy(point.copy()).to(start)[None]
 
     def value_and_gradient(point: np.ndarray[Any, Any]) -> tuple[float, Any]:
-        gradient, loss = step(torch.from_numpy(point.copy()).to(start)[None], support)
+        gradient, loss = step(weights(point), support)
         return float(loss), gradient[0].double().numpy().copy()
 
     def watch(intermediate_result: Any) -> None:
         nonlocal judging
         now = time.process_time()
-        flat = torch.from_numpy(intermediate_result.x.copy()).to(start)[None]
-        losses.append(torch.tensor(float(intermediate_result.fun)).to(start))
-        errors.append(error(flat, query)[0])
+        losses.append(torch.tensor([float(intermediate_result.fun)]).to(start))
+        errors.append(error(weights(intermediate_result.x), query))
         seconds.append(now - began - judging)
         judging += time.process_time() - now
 
     began = time.process_time()
     found = optimize.minimize(
         value_and_gradient,
-        start.double().numpy().copy(),
+        start[0].double().numpy().copy(),
         jac=True,
         method="L-BFGS-B",
         callback=watch,
@@ -177,10 +174,4 @@ def _lbfgs(
     )
     for record in (losses, errors, seconds):  # where no step lowers the loss any more
         record += [cast(Any, record[-1])] * (steps + 1 - len(record))
-    flat = torch.from_numpy(found.x).to(start)
-    return (
-        flat,
-        torch.stack(losses),
-        torch.stack(errors),
-        torch.tensor(seconds, dtype=start.dtype),
-    )
+    return weights(found.x), losses, errors, seconds

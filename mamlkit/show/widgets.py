@@ -198,8 +198,8 @@ def draw(
             ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
         else:
             ax.legend(loc="best")
-    title, readings = family.name_of(truth), f"{len(support.x)} reading{'s' * (len(support.x) > 1)}"
-    return figure, f"{title}, {readings}. Root-mean-square error of {quantity(family)}: {sentence}."
+    readings = f"{family.name_of(truth)}, {len(support.x)} reading{'s' * (len(support.x) > 1)}"
+    return figure, f"{readings}. Root-mean-square error of {quantity(family)}: {sentence}."
 
 
 def ranges(family: Family, n_tasks: int = 1000, seed: int = 0) -> dict[str, Range]:
