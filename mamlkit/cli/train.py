@@ -146,11 +146,7 @@ def train(options: dict[str, Any], out: Path, command: str) -> History:
     """
     device = find_device(options["device"])
     family = find_family(options["family"])
-    training, validation, test = (
-        [family.split(part) for part in ("train", "validation", "test")]
-        if family.parts
-        else [family] * 3
-    )
+    training, validation, test = split(family)
     learner = make_learner(options, family).to(device, getattr(torch, options["dtype"]))
     ranks = join(device)
     settings: dict[str, Any] = {
@@ -186,6 +182,18 @@ def train(options: dict[str, Any], out: Path, command: str) -> History:
             print(table(evaluate(learner, test, **given), zero, learner.inner_steps))
             print(f"written to {out}: {', '.join(FILES)}")
     return history
+
+
+def split(family: Family) -> list[Family]:
+    """What to train, validate and test on: the parts of a finite family, or one without end."""
+    if family.parts or type(family).split is not Family.split:
+        return [family.split(part) for part in ("train", "validation", "test")]
+    if family.members is not None:
+        raise MamlkitError(
+            f"{type(family).__name__} has {family.n_members} members but no parts, so it would be "
+            "tested on what it was trained on; give it parts named train, validation and test."
+        )
+    return [family] * 3
 
 
 def make_learner(options: dict[str, Any], family: Family) -> Any:

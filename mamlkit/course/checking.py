@@ -30,12 +30,8 @@ def check(exercise: str, answer: object) -> None:
     that knows the common mistakes. The checkers are in ``mamlkit/course/exercises``, one module a
     notebook.
     """
-    try:
-        notebook, _, number = exercise.partition(".")
-        checker = getattr(
-            import_module(f"mamlkit.course.exercises.nb{notebook}"), f"exercise_{number}"
-        )
-    except (ImportError, AttributeError, TypeError):
+    checker = _checker(exercise) if isinstance(exercise, str) else None
+    if checker is None:
         print(f"there is no exercise {exercise!r}; use the number in its heading, such as '03.1'")
         return
     try:
@@ -188,6 +184,18 @@ def describe(value: object) -> str:
     if found.ndim == 1:
         return f"a row of {len(found)} numbers"
     return f"an array of shape {list(found.shape)}"
+
+
+def _checker(exercise: str) -> Callable[[Any], str | None] | None:
+    """The checker of an exercise; None if there is none."""
+    notebook, _, number = exercise.partition(".")
+    name = f"mamlkit.course.exercises.nb{notebook}"
+    try:
+        return getattr(import_module(name), f"exercise_{number}", None)
+    except ModuleNotFoundError as error:
+        if error.name != name:  # a checker that cannot be imported is our fault, not the reader's
+            raise
+    return None
 
 
 def _read(value: Any) -> Tensor | str:

@@ -212,8 +212,7 @@ def _prepare(
         with torch.no_grad():
             learner.query_losses(batch)  # says in words what does not fit
     if hasattr(learner, "inner_path"):
-        first = type(batch.support)(*(leaf[0] for leaf in batch.support))
-        path, _ = learner.inner_path(first, learner.inner_steps)
+        path, _ = learner.inner_path(batch.task(0).support, learner.inner_steps)
         sizes["adapted"] = sum(w.numel() for w in path[-1].values())
     elif model is not learner and weights:  # a yardstick that trains a model
         sizes["adapted"] = sum(w.numel() for w in weights)
@@ -229,7 +228,7 @@ def _prepare(
             optimiser.zero_grad()  # or the next step would begin with the memory of this one
 
         jobs["meta"] = meta_step
-    jobs["adapt"] = lambda: adapt_one(learner, batch, 0)
+    jobs["adapt"] = lambda: adapt_one(learner, batch.task(0))
     return sizes, weights[0].device if weights else torch.device("cpu"), jobs
 
 

@@ -314,22 +314,24 @@ def _judge_in_turn(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
     """Query losses ``[n_tasks]`` of a learner that adapts to one task after another."""
     losses = []
     for i in range(len(batch.support[0])):
-        predict = adapt_one(learner, batch, i)
-        losses.append(loss(predict, type(batch.query)(*(leaf[i] for leaf in batch.query))))
+        task = batch.task(i)
+        losses.append(loss(adapt_one(learner, task), task.query))
     return torch.stack(losses)
 
 
-def adapt_one(learner: Any, batch: TaskBatch, i: int) -> Predict:
-    """Adapt to task ``i``. An oracle names in ``told`` the true parameters that it is given."""
-    support = type(batch.support)(*(leaf[i] for leaf in batch.support))
+def adapt_one(learner: Any, task: TaskBatch) -> Predict:
+    """Adapt to one :meth:`TaskBatch.task`. An oracle names in ``told`` the true parameters that it
+    is given.
+    """
+    support = task.support
     if told := getattr(learner, "told", ()):
-        missing = [name for name in told if name not in batch.physics]
+        missing = [name for name in told if name not in task.physics]
         if missing:
             raise MamlkitError(
                 f"{type(learner).__name__} is told {missing}, but this family's physics has only "
-                f"{sorted(batch.physics)}."
+                f"{sorted(task.physics)}."
             )
-        physics = {name: batch.physics[name][i] for name in told}
+        physics = {name: task.physics[name] for name in told}
         return learner.adapt(*support, physics=physics)
     return learner.adapt(*support) if isinstance(support, Data) else learner.adapt(support)
 

@@ -24,7 +24,7 @@ from mamlkit.checks import fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import Curve, adapt_one, evaluate
 from mamlkit.losses import Predict, rmse
-from mamlkit.tasks.base import Data, Family, Physics, TaskBatch, check_family
+from mamlkit.tasks.base import Family, TaskBatch, check_family
 from mamlkit.training.loop import History
 
 if TYPE_CHECKING:
@@ -115,14 +115,13 @@ def adaptation_fan(
         MamlkitError: if the family has more than one input or output, or fewer tasks than asked.
     """
     check_one_dimensional(family)
-    batch = tasks_to_draw(family, shots, seed, task)
-    support, physics = one_of_batch(batch, task)
-    x, _ = family.true_curve(physics)
-    found = predictions(learner, batch, task, steps)
+    drawn = tasks_to_draw(family, shots, seed, task).task(task)
+    x, _ = family.true_curve(drawn.physics)
+    found = predictions(learner, drawn, steps)
     alone = type(learner).__name__
     curves = {label or alone: predict(x).detach().cpu() for label, predict in found.items()}
     ax = _axes(ax)
-    draw_task(ax, family, physics, support, curves)
+    draw_task(ax, family, drawn, curves)
     _legend(ax)
     return ax
 
@@ -249,9 +248,9 @@ def curve_page(learner: Any, family: Family, shots: int = 1, seed: int = 0) -> F
         for ax in grid.flat[len(errors) :]:
             ax.set_visible(False)
         for i, (ax, error) in enumerate(zip(grid.flat, errors, strict=False)):
-            support, physics = one_of_batch(batch, i)
+            support, _, physics = task = batch.task(i)
             x, y = family.true_curve(physics)
-            predicted = adapt_one(learner, batch, i)(x).detach().cpu()
+            predicted = adapt_one(learner, task)(x).detach().cpu()
             ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-")
             ax.plot(x[:, 0], predicted[:, 0], **{**line(1), "linewidth": 2})
             ax.plot(support.x[:, 0], support.y[:, 0], **points(5))
@@ -325,34 +324,25 @@ def tasks_to_draw(family: Family, shots: int, seed: int, task: int) -> TaskBatch
     return family.every(shots, generator=generator, dtype=torch.float64)
 
 
-def one_of_batch(batch: TaskBatch, task: int) -> tuple[Data, Physics]:
-    """The support points of one task of a batch, and its physical parameters."""
-    physics = {name: value[task] for name, value in batch.physics.items()}
-    return Data(*(leaf[task] for leaf in batch.support)), physics
-
-
-def draw_task(
-    ax: Axes, family: Family, physics: Physics, support: Data, curves: Mapping[str, Tensor]
-) -> None:
-    """Draw the truth, curves by label (``[n, 1]``, where the truth is), and the support points."""
-    x, y = family.true_curve(physics)
+def draw_task(ax: Axes, family: Family, task: TaskBatch, curves: Mapping[str, Tensor]) -> None:
+    """Draw of one task the truth, curves by label (``[n, 1]``, where the truth is), and the support
+    points.
+    """
+    x, y = family.true_curve(task.physics)
     ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-", label="truth")
     for i, (label, predicted) in enumerate(curves.items()):
         ax.plot(x[:, 0], predicted[:, 0], **line(i), label=label)
-    ax.plot(support.x[:, 0], support.y[:, 0], **points(), label="support")
-    ax.set(xlabel=family.x_label, ylabel=family.y_label, title=family.name_of(physics))
+    ax.plot(task.support.x[:, 0], task.support.y[:, 0], **points(), label="support")
+    ax.set(xlabel=family.x_label, ylabel=family.y_label, title=family.name_of(task.physics))
 
 
-def predictions(
-    learner: Any, batch: TaskBatch, task: int, steps: Iterable[int]
-) -> dict[str, Predict]:
-    """What ``learner`` predicts for one task of a batch after each number of inner steps, by label;
-    one entry, under "", for a learner without inner steps.
+def predictions(learner: Any, task: TaskBatch, steps: Iterable[int]) -> dict[str, Predict]:
+    """What ``learner`` predicts for one task after each number of inner steps, by label; one entry,
+    under "", for a learner without inner steps.
     """
     if not hasattr(learner, "inner_steps"):
-        return {"": adapt_one(learner, batch, task)}
-    support, _ = one_of_batch(batch, task)
-    return {steps_label(k): learner.adapt(*support, steps=k) for k in steps}
+        return {"": adapt_one(learner, task)}
+    return {steps_label(k): learner.adapt(*task.support, steps=k) for k in steps}
 
 
 def steps_label(steps: int) -> str:

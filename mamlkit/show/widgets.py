@@ -28,7 +28,6 @@ from mamlkit.show.plots import (
     STYLE,
     check_one_dimensional,
     draw_task,
-    one_of_batch,
     predictions,
     tasks_to_draw,
 )
@@ -175,23 +174,23 @@ def draw(
     learner = _set(learners[name], name, inner_lr)
     if steps is not None and not _has_steps(learner):
         raise MamlkitError(f"{name!r} has no inner steps; leave out steps.")
-    batch, index = _measure(family, shots, physics, task, seed)
-    support, truth = one_of_batch(batch, index)
+    measured = _measure(family, shots, physics, task, seed)
+    support, _, truth = measured
     x, y = family.true_curve(truth)
     last = getattr(learner, "inner_steps", 0) if steps is None else steps
     curves: dict[str, Tensor] = {}
     said = []
-    for label, predict in predictions(learner, batch, index, dict.fromkeys((0, last))).items():
+    for label, predict in predictions(learner, measured, dict.fromkeys((0, last))).items():
         curve = predict(x).detach().cpu().double()
         curves[f"{name}, {label}" if label else name] = curve
         said.append(f"{_error(curve, y)} {label}".rstrip())
     sentence = f"{name}: {', '.join(said)}"
     for other in [k for k in learners if others and k != name]:
-        curves[other] = adapt_one(learners[other], batch, index)(x).detach().cpu().double()
+        curves[other] = adapt_one(learners[other], measured)(x).detach().cpu().double()
         sentence += f"; {other}: {_error(curves[other], y)}"
     with mpl.rc_context(STYLE):
         figure, ax = plt.subplots()
-        draw_task(ax, family, truth, support, curves)
+        draw_task(ax, family, measured, curves)
         ax.set_ylim(_limits(torch.cat([y, support.y]), torch.cat(list(curves.values()))))
         if len(curves) > 3:
             figure.set_size_inches(9.0, 4.0)
@@ -228,15 +227,15 @@ def _chosen(learners: Mapping[str, Any], name: str | None) -> str:
 
 def _measure(
     family: Family, shots: int, physics: Mapping[str, float] | None, task: int, seed: int
-) -> tuple[TaskBatch, int]:
-    """A batch of float64 tasks and the place in it of the one to draw."""
+) -> TaskBatch:
+    """The one task to draw, in float64."""
     if family.members is not None:
         if physics is not None:
             raise MamlkitError(
                 f"{type(family).__name__} is a finite family; choose a member with task=..., not "
                 "physics=..."
             )
-        return tasks_to_draw(family, shots, seed, task), task
+        return tasks_to_draw(family, shots, seed, task).task(task)
     values = {name: middle for name, (_, middle, _) in ranges(family).items()}
     if unknown := sorted(set(physics or {}) - set(values)):
         raise MamlkitError(
@@ -247,7 +246,7 @@ def _measure(
     one = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
     x = family.inputs(1, count("shots", shots), generator)
     y = family._evaluate(x, one)
-    return TaskBatch(Data(x, family._noisy(y, generator)), Data(x, y), one), 0
+    return TaskBatch(Data(x, family._noisy(y, generator)), Data(x, y), one).task(0)
 
 
 def _has_steps(learner: Any) -> bool:
@@ -289,7 +288,7 @@ def _task_controls(family: Family, shots: int, seed: int) -> dict[str, Any]:
     """A menu of members, or a slider for each physical parameter that is not the same for all."""
     if family.members is not None:
         batch = tasks_to_draw(family, shots, seed, 0)
-        names = [family.name_of(one_of_batch(batch, i)[1]) for i in range(len(family.members))]
+        names = [family.name_of(batch.task(i).physics) for i in range(len(family.members))]
         options = [(name, i) for i, name in enumerate(names)]
         return {"task": ipywidgets.Dropdown(options=options, description="task")}
     return {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from mamlkit.checks import (
     check_generator,
@@ -46,6 +47,10 @@ class TaskBatch(NamedTuple):
     support: Any
     query: Any
     physics: Physics
+
+    def task(self, i: int) -> Self:
+        """Task ``i`` alone: the same leaves without their task axis."""
+        return tree_map(lambda leaf: leaf[i], self)
 
 
 def uniform(

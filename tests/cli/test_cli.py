@@ -405,6 +405,25 @@ def test_a_family_that_is_none(tmp_path, monkeypatch, name, words):
         train_job.find_family(name)
 
 
+def test_what_a_family_of_your_own_is_trained_and_tested_on():
+    class Measured(mk.tasks.Family):
+        constants = {"k": [1.0, 2.0, 3.0]}  # noqa: RUF012
+
+    class Named(Measured):
+        parts = {"train": [0], "validation": [1], "test": [2]}  # noqa: RUF012
+
+    class Splits(mk.tasks.Family):
+        def split(self, part):
+            return part
+
+    assert [part.members.tolist() for part in train_job.split(Named())] == [[0], [1], [2]]
+    assert train_job.split(Splits()) == ["train", "validation", "test"]
+    endless = mk.tasks.Sinusoid()
+    assert train_job.split(endless) == [endless] * 3
+    with pytest.raises(mk.MamlkitError, match="has 3 members but no parts"):
+        train_job.split(Measured())
+
+
 def test_families_have_names():
     found = train_job.families()
     assert {"sinusoid", "damped-oscillator", "hookes-law", "vapour-pressure"} <= found.keys()

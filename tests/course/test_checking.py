@@ -124,3 +124,12 @@ def test_numbers_in_columns() -> None:
     assert numbers([1.0, 2.0], (2, 1)).shape == (2, 1)
     with pytest.raises(Told, match=r"^Return two; an array of shape \[2, 1\] was returned\.$"):
         numbers(column, (2,), "two", returned=True)
+
+
+def test_a_checker_that_cannot_be_imported_is_not_called_missing(monkeypatch) -> None:
+    def fails(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
+
+    monkeypatch.setattr("mamlkit.course.checking.import_module", fails)
+    with pytest.raises(ModuleNotFoundError, match="scipy"):
+        mk.check("03.1", 1)

@@ -100,6 +100,8 @@ def test_parts() -> None:
         physics = mk.tasks.LotkaVolterra().split(part).draw(50, seeded())
         beyond = (physics["beta"] > 1).int() + (physics["delta"] > 1).int()
         assert beyond.tolist() == [n] * 50
+        # On the edge, one of the two in half of the tasks, the other in the rest.
+        assert int((physics["beta"] > 1).sum()) == 25 * n == int((physics["delta"] > 1).sum())
         assert float(torch.stack(list(physics.values())).min()) >= 0.5
         assert float(torch.stack(list(physics.values())).max()) <= 1.25
     with pytest.raises(mk.MamlkitError, match="not known"):

@@ -417,3 +417,17 @@ def test_the_table_agrees_with_coolprop(fluids) -> None:
     for column, name in [(4, "critical_temperature"), (5, "critical_pressure")]:
         values = [float(r[column]) for r in rows]
         assert physics[name].tolist() == pytest.approx(values, rel=1e-3)
+
+
+def test_a_law_that_works_in_place_changes_nothing_else() -> None:
+    class Squares(mk.tasks.Family):
+        def draw(self, n_tasks, generator):
+            return {"k": mk.tasks.uniform(n_tasks, 1.0, 2.0, generator)}
+
+        def law(self, x, physics):
+            return x.square_().mul_(physics["k"].neg_())
+
+    batch = Squares().sample(3, 4, dtype=F64)
+    assert batch.physics["k"].min() >= 1.0
+    for x, y in (batch.support, batch.query):
+        torch.testing.assert_close(y, -batch.physics["k"][:, None, None] * x**2)
