@@ -13,6 +13,7 @@ from mamlkit.course import recipes
 from mamlkit.course.recipes import pendulum
 from mamlkit.losses import trajectories
 from mamlkit.physics.discovery import Readout, r2
+from mamlkit.tasks import Trajectories
 from mamlkit.tasks.pendulum import LENGTHS
 from tests.helpers import seeded
 
@@ -33,12 +34,13 @@ def test_the_latent_is_g_over_l(name: str, seed: int) -> None:
     learner = recipes.shipped(f"pendulum-{name}", seed).double()
     generator = seeded(20 + seed)
 
+    @torch.no_grad()
     def read(batch: mk.TaskBatch) -> torch.Tensor:
-        paths = (
-            learner.adapt(type(batch.support)(*(leaf[i] for leaf in batch.support)))
-            for i in range(len(batch.support.y))
-        )
-        return torch.stack([adapted.weights[learner.adapted[0]] for adapted in paths])
+        def latent(support: Trajectories) -> torch.Tensor:
+            path, _ = learner.inner_path(support, learner.inner_steps)
+            return path[-1][learner.adapted[0]]
+
+        return torch.func.vmap(latent)(batch.support)
 
     five = pendulum.tasks(name).sample(40, 1, generator=generator, dtype=torch.float64)
     first = [int((five.physics["length"] == m).nonzero()[0]) for m in LENGTHS["train"]]

@@ -107,7 +107,7 @@ def test_a_tiny_run_and_a_tiny_search(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(pinns, "ADAM_LRS", (1e-2,))
     trials = [{"outer_lr": 1e-2, "inner_lr": None}]
     recipe = replace(pinns.RECIPE, trials={"told": trials})
-    recipe.search(tmp_path, iterations=2, progress=False)
+    recipe.search(tmp_path, iterations=2, compile=False, progress=False)
     recipe.run(tmp_path, names=("told",), seeds=(7,), iterations=2, progress=False)
     mk.load_learner(pinns.build("told", 7), tmp_path / "pinns-told-7.pt")
     pack = json.loads((tmp_path / "pinns.json").read_text())
@@ -122,7 +122,7 @@ def test_a_search_notes_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pinns, "TABLE_STEPS", {"lbfgs": 1, "adam": 1})
     monkeypatch.setattr(pinns, "VALIDATION_NU", (0.03,))
     recipe = replace(pinns.RECIPE, trials={"pooled": [{"outer_lr": 1e30, "inner_lr": None}]})
-    recipe.search(tmp_path, iterations=2, progress=False)
+    recipe.search(tmp_path, iterations=2, compile=False, progress=False)
     table = json.loads((tmp_path / "pinns-search.json").read_text())
     assert table["pooled"] == [[1e30, None, None]]
     adam = json.loads((tmp_path / "pinns-adam.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_the_winners_are_those_of_the_search() -> None:
 
 
 def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
-    predators.RECIPE.run(tmp_path, names=("pooled",), seeds=(7,), iterations=2, progress=False)
+    recipe = replace(predators.RECIPE, tuned=partial(predators.tune, max_steps=3))
+    recipe.run(tmp_path, names=("pooled",), seeds=(7,), iterations=2, progress=False)
     again = predators.build("pooled", 7)
     notes = mk.load_learner(again, tmp_path / "predators-pooled-7.pt")
     assert len(notes["outer_loss"]) == notes["settings"]["iterations"] == 2
