@@ -1,18 +1,44 @@
 """Checks of plain values: numbers, intervals, names, generators, points. Each returns the value in
-the form that the rest works with, or says what was given and what is needed.
+the form that the rest works with, or says what was given and what is needed. And :func:`remade`, by
+which functions that are made can be saved.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from mamlkit.errors import MamlkitError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Made(NamedTuple):
+    """How a thing was made: ``maker(*given, **settings)``. A file can hold that; no closure."""
+
+    maker: Callable[..., Any]
+    given: tuple[Any, ...]
+    settings: dict[str, Any]
+
+
+def remade(maker: Callable[P, T]) -> Callable[P, T]:
+    """Let what ``maker`` returns note how it was made, in its attribute ``made``."""
+
+    @wraps(maker)
+    def make(*given: P.args, **settings: P.kwargs) -> T:
+        thing = maker(*given, **settings)
+        object.__setattr__(thing, "made", Made(make, given, settings))
+        return thing
+
+    object.__setattr__(make, "remade", True)
+    return make
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
@@ -98,7 +124,9 @@ def as_tensor(name: str, value: Any, like: dict[str, Tensor] | None = None) -> T
     return value.to(first.device, first.dtype if value.is_floating_point() else None)
 
 
-def as_points(name: str, value: Any, like: dict[str, Tensor] | None = None) -> Tensor:
+def as_points(
+    name: str, value: Any, like: dict[str, Tensor] | None = None, least: int = 1
+) -> Tensor:
     """As :func:`as_tensor`, for points of one task: rows ``[n, d]``, or labels ``[n]``."""
     points = as_tensor(name, value, like)
     if points.ndim == 0 or (points.ndim < 2 and points.is_floating_point()):
@@ -106,7 +134,7 @@ def as_points(name: str, value: Any, like: dict[str, Tensor] | None = None) -> T
             f"{name} has shape {list(points.shape)}, but points are rows: [n, d]. "
             f"For one number a point use {name}.reshape(-1, 1)."
         )
-    if len(points) == 0:
+    if len(points) < least:
         raise MamlkitError(
             f"{name} holds no points, shape {list(points.shape)}; give at least one."
         )

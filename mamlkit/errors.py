@@ -3,3 +3,7 @@
 
 class MamlkitError(ValueError):
     """Bad input, in plain words: what was given, what is needed, what to change."""
+
+
+class MamlkitWarning(UserWarning):
+    """Something about your data that you should know; the work goes on."""

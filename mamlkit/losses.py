@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamlkit.checks import count
+from mamlkit.checks import count, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.ode import rk4
 
@@ -32,7 +32,18 @@ def mse(predict: Predict, data: Any) -> Tensor:
             f"the model predicts shape {list(y.shape)}, but y has shape {list(data.y.shape)}; a "
             "squared error needs both alike, [n, d_out]."
         )
-    return ((y - data.y) ** 2).mean()
+    return mean_over((y - data.y) ** 2, data)
+
+
+def mean_over(values: Tensor, data: Any) -> Tensor:
+    """The mean of ``values``, one a point ``[n]`` or one a point and output ``[n, d_out]``, by the
+    weights that ``data`` may hold (:class:`mamlkit.Readings`); 0 where nothing was measured.
+    """
+    weight = getattr(data, "weight", None)
+    if weight is None:
+        return values.mean() if values.numel() else values.sum()
+    weight = weight.expand_as(values) if values.ndim > 1 else weight[..., 0]
+    return (weight * values).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def rmse(predict: Predict, data: Any) -> Tensor:
@@ -46,7 +57,7 @@ def cross_entropy(predict: Predict, data: Any) -> Tensor:
     ``predict(x)`` gives scores ``[n, ways]``; ``data.y`` holds whole-number labels ``[n]``.
     """
     log_p = torch.log_softmax(predict(data.x), dim=-1)  # [n, ways]
-    return -_at_labels(log_p, data.y).mean()
+    return mean_over(-_at_labels(log_p, data.y), data)
 
 
 def hinge(predict: Predict, data: Any) -> Tensor:
@@ -58,14 +69,14 @@ def hinge(predict: Predict, data: Any) -> Tensor:
     scores = predict(data.x)  # [n, ways]
     own = _at_labels(scores, data.y)  # [n]
     others = scores.scatter(-1, data.y[:, None], -torch.inf)
-    return torch.relu(1 + others.amax(-1) - own).mean()
+    return mean_over(torch.relu(1 + others.amax(-1) - own), data)
 
 
 def error_rate(predict: Predict, data: Any) -> Tensor:
     """Fraction of points whose largest score is not at the true label. For reports only."""
     scores = predict(data.x)  # [n, ways]
     _at_labels(scores, data.y)
-    return (scores.argmax(-1) != data.y).to(scores.dtype).mean()
+    return mean_over((scores.argmax(-1) != data.y).to(scores.dtype), data)
 
 
 def derivatives(predict: Predict, data: Any) -> Tensor:
@@ -77,6 +88,7 @@ def derivatives(predict: Predict, data: Any) -> Tensor:
     return ((predict(data.y) - data.dy) ** 2).mean()
 
 
+@remade
 def trajectories(horizon: int | None = None, substeps: int = 1) -> Loss:
     """A loss on trajectories: integrate the learned vector field and compare with what was seen.
 

@@ -95,7 +95,10 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "adapt: 1-D x": (lambda: maml().adapt(X[:, 0], Y), ["x has shape [4]", "[n, d]", "reshape"]),
     "adapt: 1-D y": (lambda: maml().adapt(X, Y[:, 0]), ["y has shape [4]", "reshape(-1, 1)"]),
     "adapt: scalar y": (lambda: maml().adapt(X, torch.tensor(1)), ["y has shape []", "rows"]),
-    "adapt: no points": (lambda: maml().adapt(X[:0], Y[:0]), ["no points", "at least one"]),
+    "adapt: no points": (
+        lambda: ys.LinearLatent.fit(FAMILY, 5).adapt(X[:0], Y[:0]),
+        ["no prior", "at least 1 point", "0 were given"],
+    ),
     "adapt: not pairs": (lambda: maml().adapt(X, Y[:2]), ["x has 4", "y has 2", "pairs"]),
     "adapt: nan": (lambda: maml().adapt(X, Y * math.nan), ["y holds 4", "not finite"]),
     "adapt: inf": (lambda: maml().adapt(X / 0, Y), ["x holds 4", "not finite"]),
@@ -260,7 +263,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
         ["[4, 1]", "[4]", "alike"],
     ),
     # --- families
-    "sample: shots 0": (lambda: FAMILY.sample(2, 0), ["shots", "at least 1", "0"]),
+    "sample: shots -1": (lambda: FAMILY.sample(2, -1), ["shots", "at least 0", "-1"]),
     "sample: n_tasks 2.0": (lambda: FAMILY.sample(2.0, 1), ["n_tasks", "whole number", "2.0"]),
     "sample: queries True": (lambda: FAMILY.sample(2, 1, True), ["queries", "whole", "True"]),
     "sample: generator": (
@@ -376,7 +379,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: mk.cost_table({"m": mk.MAML(mk.models.MLP(3, 1))}, mk.tasks.Sinusoid()),
         ["MLP", "input size"],
     ),
-    "train: shots": (lambda: train(shots=0), ["shots", "at least 1", "0"]),
+    "train: shots": (lambda: train(shots=-1), ["shots", "at least 0", "-1"]),
     "train: meta_batch": (lambda: train(meta_batch=2.5), ["meta_batch", "whole number", "2.5"]),
     "train: iterations": (lambda: train(iterations=0), ["iterations", "at least 1", "0"]),
     "train: iterations True": (lambda: train(iterations=True), ["iterations", "whole", "True"]),
@@ -589,7 +592,7 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(tmp_path, place)
 
 
 def test_load_learner_needs_the_same_architecture(tmp_path) -> None:
-    path = tmp_path / "learner.pt"
+    path = tmp_path / "learner.npz"
     mk.save_learner(maml(), path)
     for other in (mk.MAML(model(2)), maml(learn_lr="tensor"), mk.MAML(nn.Linear(1, 1).double())):
         before = copy.deepcopy(other.state_dict())
@@ -599,7 +602,7 @@ def test_load_learner_needs_the_same_architecture(tmp_path) -> None:
 
 
 def test_a_learner_is_no_checkpoint(tmp_path) -> None:
-    path = tmp_path / "learner.pt"
+    path = tmp_path / "learner.npz"
     mk.save_learner(maml(), path)
     with pytest.raises(mk.MamlkitError, match="nothing to resume"):
         train(checkpoint=path)
@@ -608,10 +611,10 @@ def test_a_learner_is_no_checkpoint(tmp_path) -> None:
 def test_missing_files_and_bad_notes(tmp_path) -> None:
     with pytest.raises(mk.MamlkitError, match="no file"):
         mk.load_learner(maml(), tmp_path / "none.pt")
-    with pytest.raises(mk.MamlkitError, match="notes must be plain"):
-        mk.save_learner(maml(), tmp_path / "learner.pt", model=model())
+    with pytest.raises(mk.MamlkitError, match="notes must be numbers"):
+        mk.save_learner(maml(), tmp_path / "learner.npz", model=model())
     with pytest.raises(mk.MamlkitError, match="query_losses"):
-        mk.save_learner(nn.Linear(1, 1), tmp_path / "learner.pt")
+        mk.save_learner(nn.Linear(1, 1), tmp_path / "learner.npz")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import check_learners, curve_of, half_width, new_tasks
-from mamlkit.learners.beliefs import Belief, Gaussian, distribution_of
-from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, Family, TaskBatch
+from mamlkit.learners.beliefs import Belief, Gaussian, of_readings, there
+from mamlkit.losses import Predict, mean_over
+from mamlkit.tasks.base import Family, Shots, TaskBatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def calibration(
     learners: Mapping[str, Any],
     family: Family,
-    shots: int = 10,
+    shots: Shots = 10,
     levels: Sequence[float] = (0.5, 0.9),
     *,
     n_tasks: int | None = None,
@@ -57,16 +58,20 @@ def calibration(
     for name, learner in learners.items():
         mean, variance = beliefs(learner, batch)  # [n_tasks, m, d_out]
         error, std = batch.query.y - mean, variance.sqrt()
+
+        def over_points(values: Tensor) -> Tensor:  # [n_tasks, m, d_out] -> [n_tasks]
+            return vmap(mean_over)(values, there(batch.query))
+
         row = {}
         for level in levels:
             reach = NormalDist().inv_cdf((1 + level) / 2) * std
-            inside = (error.abs() <= reach).double().mean((1, 2))  # [n_tasks]
+            inside = over_points((error.abs() <= reach).double())
             percent = f"{100 * level:g}"
             row[f"coverage_{percent}"] = float(inside.mean())
             row[f"ci95_{percent}"] = float(half_width(inside))
-            row[f"width_{percent}"] = float(2 * reach.mean())
-        nll = ((2 * math.pi * variance).log() + error**2 / variance).mean((1, 2)) / 2
-        rmse = (error**2).mean((1, 2)).sqrt()
+            row[f"width_{percent}"] = float(2 * over_points(reach).mean())
+        nll = over_points((2 * math.pi * variance).log() + error**2 / variance) / 2
+        rmse = over_points(error**2).sqrt()
         for key, each in {"nll": nll, "rmse": rmse}.items():
             row |= {key: float(each.mean()), f"{key}_ci95": float(half_width(each))}
         rows[name] = row
@@ -90,18 +95,41 @@ class Recalibrated:
         """Adapt the learner; the mean is as before."""
         predict = self.learner.adapt(x, y, **told)
         # A factor on all variances leaves the best place to measure where it was.
-        gain = getattr(predict, "gain", None)
-        return Belief(lambda x_new: self.corrected(predict.distribution(x_new)), gain)
+        gain, noise = getattr(predict, "gain", None), getattr(predict, "noise", 0.0)
+        noise = self.scale**0.5 * noise
+        return Belief(lambda x_new: self.corrected(predict.distribution(x_new)), gain, noise)
 
     def corrected(self, given: Gaussian) -> Gaussian:
         """The same mean, with the corrected variance."""
         return Gaussian(given.mean, self.scale * (given.variance + self.floor**2))
 
 
+class Banded:
+    """A learner that does not say how sure it is, with one variance for all its predictions.
+
+    Args:
+        learner: anything with ``adapt``.
+        variance: of a reading about the prediction, ``[d_out]``.
+    """
+
+    def __init__(self, learner: Any, variance: Tensor) -> None:
+        self.learner, self.variance = learner, variance
+
+    def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
+        """Adapt the learner, and put the band about it."""
+        predict = self.learner.adapt(x, y)
+
+        def distribution(x_new: Tensor) -> Gaussian:
+            mean = predict(x_new)
+            return Gaussian(mean, self.variance.to(mean).expand_as(mean))
+
+        return Belief(distribution)
+
+
 def recalibrate(
     learner: Any,
     validation: Family,
-    shots: int = 10,
+    shots: Shots = 10,
     *,
     floor: float = 0.0,
     n_tasks: int | None = None,
@@ -117,7 +145,8 @@ def recalibrate(
     """
     batch = new_tasks(validation, shots, n_tasks, queries, seed)
     mean, variance = beliefs(learner, batch)
-    scale = ((batch.query.y - mean) ** 2 / (variance + number("floor", floor) ** 2)).mean()
+    square = (batch.query.y - mean) ** 2 / (variance + number("floor", floor) ** 2)
+    scale = vmap(mean_over)(square, there(batch.query)).mean()
     return Recalibrated(learner, float(scale), floor)
 
 
@@ -131,9 +160,9 @@ def beliefs(learner: Any, batch: TaskBatch) -> Gaussian:
     if isinstance(learner, Recalibrated):
         return learner.corrected(beliefs(learner.learner, batch))
 
-    def ask(predict: Predict, query: Data) -> Tensor:
+    def ask(predict: Predict, query: Any) -> Tensor:
         asker = f"calibration of {type(learner).__name__}"
-        return torch.stack(tuple(distribution_of(predict, asker)(query.x)))  # [2, m, d_out]
+        return torch.stack(tuple(of_readings(predict, query, asker)))  # [2, m, d_out]
 
     found = curve_of(learner, batch, None, ask).losses[:, -1]  # [n_tasks, 2, m, d_out]
     if not (torch.isfinite(found).all() and (found[:, 1] > 0).all()):

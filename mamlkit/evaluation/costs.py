@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mamlkit.checks import count, fresh_generator
 from mamlkit.evaluation.curves import adapt_one, check_learners, move_to
-from mamlkit.tasks.base import Family, TaskBatch, check_family
+from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family
 from mamlkit.training.checkpoints import check_learner
 from mamlkit.training.gradients import meta_gradients
 
@@ -32,7 +32,7 @@ COLUMNS += ["meta_bytes", "adapt_bytes", "meta_seconds", "adapt_seconds"]
 def cost_table(
     learners: Mapping[str, Any],
     family: Family,
-    shots: int = 10,
+    shots: Shots = 10,
     *,
     queries: int | None = None,
     meta_batch: int = 25,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -21,6 +21,7 @@ from mamlkit.tasks.base import (
     Data,
     Family,
     Physics,
+    Shots,
     TaskBatch,
     check_family,
     convert,
@@ -38,11 +39,16 @@ class Curve:
         losses: query loss of each task, ``[n_tasks, steps + 1]``, float64.
         support_losses: support loss of each task, ``[n_tasks, steps + 1]``.
         physics: true parameters of each task.
+        predictions: if they were asked for, what was predicted at each point of each query before
+            and after each step, ``[n_tasks, steps + 1, m, d_out]``.
+        query: then also the queries themselves, such as :class:`mamlkit.Data`.
     """
 
     losses: Tensor
     support_losses: Tensor
     physics: Physics
+    predictions: Tensor | None = None
+    query: Any = None
 
     @property
     def mean(self) -> Tensor:
@@ -77,13 +83,14 @@ class Paired(NamedTuple):
 def evaluate(
     learner: Any,
     family: Family,
-    shots: int = 10,
+    shots: Shots = 10,
     *,
     steps: int | None = None,
     n_tasks: int | None = None,
     queries: int | None = None,
     seed: int = 1,
     loss: Loss | None = None,
+    predictions: bool = False,
 ) -> Curve:
     """Adapt ``learner`` to new tasks and measure the query loss after each inner step.
 
@@ -98,18 +105,23 @@ def evaluate(
             else 100.
         seed: fixes the tasks; take another than for training and for tuning.
         loss: judges the query; None takes the learner's own loss, or :func:`mamlkit.losses.mse`.
+        predictions: return what was predicted, point by point, too.
 
     Raises:
         MamlkitError: if ``learner`` is no learner, or ``steps`` are asked of one that has none.
     """
     batch = new_tasks(family, shots, n_tasks, queries, seed)
-    return curve_of(learner, batch, steps, loss)
+    curve = curve_of(learner, batch, steps, loss)
+    if not predictions:
+        return curve
+    told = curve_of(learner, batch, steps, lambda predict, query: predict(query.x))
+    return replace(curve, predictions=told.losses, query=batch.query)
 
 
 def compare(
     learners: Mapping[str, Any],
     family: Family,
-    shots: int = 10,
+    shots: Shots = 10,
     *,
     n_tasks: int | None = None,
     queries: int | None = None,
@@ -157,7 +169,7 @@ def error_against_shots(
 
 
 def shuffled_support(
-    learner: Any, family: Family, shots: int = 10, *, loss: Loss | None = None, **settings: Any
+    learner: Any, family: Family, shots: Shots = 10, *, loss: Loss | None = None, **settings: Any
 ) -> Paired:
     """Does the learner use the support? ``reference``: its error with the task's own support;
     ``other``: with the support of another task. If the error does not rise, the support is ignored.
@@ -172,7 +184,7 @@ def shuffled_support(
     return _paired(own, curve_of(learner, batch._replace(support=rolled), None, loss).losses[:, -1])
 
 
-def zero_step_gap(learner: Any, family: Family, shots: int = 10, **settings: Any) -> Paired:
+def zero_step_gap(learner: Any, family: Family, shots: Shots = 10, **settings: Any) -> Paired:
     """How much does adaptation bring? ``reference``: the error after the inner steps; ``other``:
     before the first. A gap near zero means that tasks were memorised, or are all alike.
     ``settings`` are those of :func:`evaluate`.
@@ -186,7 +198,7 @@ def zero_step_gap(learner: Any, family: Family, shots: int = 10, **settings: Any
 def tune(
     learner: MAML,
     validation: Family,
-    shots: int = 10,
+    shots: Shots = 10,
     *,
     inner_lr: Sequence[float] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
     max_steps: int = 10,
@@ -240,7 +252,7 @@ def summary(losses: Tensor) -> dict[str, float]:
 
 def new_tasks(
     family: Family,
-    shots: int,
+    shots: Shots,
     n_tasks: int | None = None,
     queries: int | None = None,
     seed: int = 1,

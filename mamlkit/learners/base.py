@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mamlkit.checks import as_points
+from mamlkit.checks import Made, as_points
 from mamlkit.losses import Predict
 
 Weights = dict[str, Tensor]
@@ -40,6 +40,8 @@ class Adapted:
         losses: support loss before and after each inner step, ``[steps + 1]``.
         weights: all weights after adaptation, by name.
     """
+
+    made: Made | None = None  # by which learner, from which support
 
     def __init__(self, predict: Predict, weights: Weights, losses: Tensor, model: str) -> None:
         self._predict, self._model, self.weights, self.losses = predict, model, weights, losses

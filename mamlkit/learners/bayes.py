@@ -19,7 +19,8 @@ def condition(
 ) -> tuple[Tensor, Tensor]:
     """Bayes' rule for linear regression: w ~ N(mean, root root^T), y = phi w + noise.
 
-    ``mean [d_out, p]``, ``root [d_out, p, p]``; ``phi [n, p]``, ``y [n, d_out]``, n may be 0;
+    ``mean [d_out, p]``, ``root [d_out, p, p]``; ``phi [n, p]``, or ``[d_out, n, p]`` where outputs
+    differ, ``y [n, d_out]``, n may be 0;
     ``noise [d_out]`` is the standard deviation. Returns mean and root of the posterior.
 
     With w = mean + root z and z ~ N(0, I), the posterior precision of z is I + B^T B with
@@ -30,7 +31,7 @@ def condition(
     lower = torch.linalg.cholesky(eye + b.mT @ b)  # lower lower^T = I + B^T B
     root = torch.linalg.solve_triangular(lower, root.mT, upper=False).mT  # root lower^-T
     surprise = (y.mT - (phi @ mean[..., None])[..., 0]) / noise[:, None] ** 2  # [d_out, n]
-    step = root @ (root.mT @ (surprise @ phi)[..., None])  # [d_out, p, 1]
+    step = root @ (root.mT @ (phi.mT @ surprise[..., None]))  # [d_out, p, 1]
     return mean + step[..., 0], root
 
 
@@ -89,8 +90,11 @@ class BayesianHead(ClosedForm):
             )
         return phi
 
-    def fit(self, features: Tensor, y: Tensor) -> Weights:
+    def fit(self, features: Tensor, y: Tensor, weight: Tensor | None) -> Weights:
         """Posterior mean ``[d_out, p]`` and root ``[d_out, p, p]`` of one task."""
+        if weight is not None:  # sqrt(w) y = sqrt(w) phi w + noise: again all alike
+            root = weight.expand_as(y).sqrt()  # [n, d_out]
+            features, y = root.mT[..., None] * features, root * y  # features [d_out, n, p]
         mean, root = condition(self.prior_mean, self.prior_root, features, y, self.noise)
         return {"mean": mean, "root": root}
 
@@ -108,7 +112,7 @@ class BayesianHead(ClosedForm):
             measured = covariance.diagonal(dim1=-2, dim2=-1) + self.noise[:, None] ** 2
             return (covariance**2 / measured[:, None]).mean((0, 1))
 
-        return Belief(distribution, gain)
+        return Belief(distribution, gain, self.noise)
 
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not ``[n_tasks, n, d_out]``."""

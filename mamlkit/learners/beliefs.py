@@ -13,8 +13,8 @@ from torch import Tensor
 from mamlkit.checks import as_points
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted
-from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data
+from mamlkit.losses import Predict, mean_over
+from mamlkit.tasks.base import Readings
 
 
 class Gaussian(NamedTuple):
@@ -34,14 +34,16 @@ class Belief:
         distribution: ``x [m, d_in] -> Gaussian [m, d_out]``.
         gain: what a measurement at each x is worth, ``[m]``; see :func:`where_next`. By default
             the variance there.
+        noise: standard deviation of a reading of weight 1 about the law, one number or ``[d_out]``.
     """
 
     def __init__(
         self,
         distribution: Callable[[Tensor], Gaussian],
         gain: Callable[[Tensor], Tensor] | None = None,
+        noise: float | Tensor = 0.0,
     ) -> None:
-        self.distribution = distribution
+        self.distribution, self.noise = distribution, noise
         self.gain = gain or (lambda x: distribution(x).variance.mean(-1))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -58,6 +60,11 @@ class AdaptedGaussian(Adapted):
         """Mean and variance of the law at ``x [m, d_in]``: ``[m, d_out]`` each."""
         return self._ask(self._predict.distribution, x)
 
+    @property
+    def noise(self) -> float | Tensor:
+        """Standard deviation of a reading of weight 1 about the law, in units of ``y``."""
+        return self._predict.noise
+
     def gain(self, x: Tensor) -> Tensor:
         """What a measurement at each of ``x [m, d_in]`` is worth, ``[m]``: :func:`where_next`."""
         return self._ask(self._predict.gain, x)
@@ -73,17 +80,36 @@ def distribution_of(predict: Any, asker: str) -> Callable[[Tensor], Gaussian]:
     return predict.distribution
 
 
-def gaussian_nll(predict: Predict, data: Data) -> Tensor:
+def gaussian_nll(predict: Predict, data: Any) -> Tensor:
     """Negative log likelihood of ``data.y`` under ``predict.distribution``, mean over points and
-    outputs: ``log(2 pi v) / 2 + (y - m)^2 / (2 v)``. Points are judged one by one.
+    outputs: ``log(2 pi v) / 2 + (y - m)^2 / (2 v)``. Points are judged one by one. Those with a
+    weight w are readings: v then has the noise of a reading besides, noise^2 / w.
     """
-    mean, variance = distribution_of(predict, "gaussian_nll")(data.x)
+    mean, variance = of_readings(predict, data, "gaussian_nll")
     if mean.shape != data.y.shape:
         raise MamlkitError(
             f"the model predicts shape {list(mean.shape)}, but y has shape {list(data.y.shape)}; "
             "a Gaussian likelihood needs both alike, [n, d_out]."
         )
-    return ((2 * math.pi * variance).log() + (data.y - mean) ** 2 / variance).mean() / 2
+    values = (2 * math.pi * variance).log() + (data.y - mean) ** 2 / variance
+    return mean_over(values, there(data)) / 2
+
+
+def of_readings(predict: Any, data: Any, asker: str) -> Gaussian:
+    """What is believed of ``data.y``: of the law, and of readings where points have weights."""
+    mean, variance = distribution_of(predict, asker)(data.x)
+    weight = getattr(data, "weight", None)
+    if weight is not None:
+        error = getattr(predict, "noise", 0.0) / weight.where(weight > 0, 1.0).sqrt()
+        variance = variance + error**2
+    return Gaussian(mean, variance)
+
+
+def there(data: Any) -> Any:
+    """Points that each count alike, but for padding, which does not count."""
+    if not isinstance(data, Readings):
+        return data
+    return data._replace(weight=(data.weight > 0).to(data.y.dtype))
 
 
 def where_next(predict: Any, x: Tensor) -> int:

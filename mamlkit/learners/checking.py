@@ -14,42 +14,62 @@ from torch import Tensor, nn
 from mamlkit.checks import as_points, as_tensor, count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
-from mamlkit.tasks.base import Data, TaskBatch
+from mamlkit.tasks.base import Data, Readings, TaskBatch
 
 
-def as_numbers(x: Any, y: Tensor | None) -> Data:
-    """Check the points of one regression task and bring them to one floating-point type."""
+def as_numbers(x: Any, y: Tensor | None, least: int = 1) -> Readings:
+    """Check the points of one regression task, at least so many, and bring them to one
+    floating-point type; each weighs 1 if it came without a weight.
+    """
     data = as_data(x, y)
     if not (hasattr(data, "x") and hasattr(data, "y")):
         raise MamlkitError(
             f"this yardstick fits points (x, y), but the data are {type(data).__name__} with "
             f"{data._fields}."
         )
-    x, y = as_data(data.x, data.y)
-    if y.ndim < 2:
-        raise MamlkitError(f"y has shape {list(y.shape)}; this yardstick needs numbers [n, d_out].")
+    if not isinstance(data, Readings):
+        x, y = as_data(data.x, data.y)
+        data = Readings(x, y, torch.ones(len(y), 1, device=y.device))
+    if data.y.ndim < 2:
+        raise MamlkitError(
+            f"y has shape {list(data.y.shape)}; this yardstick needs numbers [n, d_out]."
+        )
+    if (n := int((data.weight > 0).any(-1).sum())) < least:
+        raise MamlkitError(
+            f"this yardstick has no prior, so it needs at least {least} point(s), but {n} were "
+            "given; take one with a prior, such as mk.yardsticks.ProbabilisticPCA."
+        )
+    x, y, weight = data
     x, y = (t if t.is_floating_point() else t.to(torch.get_default_dtype()) for t in (x, y))
     common = torch.promote_types(x.dtype, y.dtype)
-    return Data(x.to(common), y.to(common))
+    return Readings(x.to(common), y.to(common), weight.to(common))
 
 
 def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
-    """Check one task's support, ``(x, y)`` or another NamedTuple, and move it to ``like``."""
-    if isinstance(x, Data) and y is None:
-        x, y = x
+    """Check one task's support, ``(x, y)`` or a NamedTuple, and move it to ``like``."""
     if y is None and not hasattr(x, "_fields"):
         raise MamlkitError(
             f"adapt() was given x of type {type(x).__name__} and no y; call adapt(x, y), or "
             "adapt(data) with a NamedTuple of tensors."
         )
-    if y is None:
-        return type(x)(*(as_tensor(f, v, like) for f, v in zip(x._fields, x, strict=True)))
-    x, y = as_points("x", x, like), as_points("y", y, like)
+    data = x if y is None else Data(x, y)
+    if not isinstance(data, Data | Readings):
+        pairs = zip(data._fields, data, strict=True)
+        return type(data)(*(as_tensor(name, value, like) for name, value in pairs))
+    x, y = as_points("x", data.x, like, least=0), as_points("y", data.y, like, least=0)
     if not x.is_floating_point():  # whole numbers typed by hand; only y may be labels
         x = x.to(next(iter(like.values())).dtype if like else torch.get_default_dtype())
     if len(x) != len(y):
         raise MamlkitError(f"x has {len(x)} points and y has {len(y)}; they must be pairs.")
-    return Data(x, y)
+    if isinstance(data, Data):
+        return Data(x, y)
+    weight = as_tensor("weight", data.weight, like)
+    if weight.shape not in ((len(y), 1), y.shape) or not bool((weight >= 0).all()):
+        raise MamlkitError(
+            f"weight has shape {list(weight.shape)} for {len(y)} points; it must hold numbers "
+            ">= 0, [n, 1] or as y: 1 over the square of the error bar, or 0 for padding."
+        )
+    return Readings(x, y, weight)
 
 
 def check_model(model: Any) -> None:

@@ -27,9 +27,11 @@ class ClosedForm(MetaLearner):
     (:meth:`check_y`).
     """
 
-    def fit(self, features: Tensor, y: Tensor) -> Weights:
-        """What one task brings: from features ``[n, p]`` and ``y`` of its support."""
-        raise NotImplementedError(f"{type(self).__name__} has no fit(features, y)")
+    def fit(self, features: Tensor, y: Tensor, weight: Tensor | None) -> Weights:
+        """What one task brings: from features ``[n, p]`` and ``y`` of its support, and the weights
+        of its readings, ``[n, 1]`` or ``[n, d_out]``, if they have any.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no fit(features, y, weight)")
 
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y [n_tasks, n, ..]`` that cannot be fitted, in plain words."""
@@ -48,7 +50,8 @@ class ClosedForm(MetaLearner):
 
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """The fit to one task, and its support loss, ``[1]``."""
-        theta = self.fit(self.features(support.x), support.y)
+        weight = getattr(support, "weight", None)
+        theta = self.fit(self.features(support.x), support.y, weight)
         with torch.no_grad():
             loss = self.loss(self.predictor(theta), support)
         return [theta], loss.detach()[None]
@@ -68,9 +71,9 @@ class RidgeHead(ClosedForm):
     section 3): the outer loop learns features and penalty, through the exact solution.
 
     A task fits y = W phi(x) + b by the minimum of ``|error|^2 + lambda (|W|^2 + |b|^2)``, summed
-    over its points. So the bias is one more feature, the constant 1, and is penalised: a single
-    point is then shared out between the bias and the features in proportion to what was learned,
-    and does not all go into the bias.
+    over its points, each times its weight if it has one. So the bias is one more feature, the
+    constant 1, and is penalised: a single point is then shared out between the bias and the
+    features in proportion to what was learned, and does not all go into the bias.
 
     Adapted weights: ``ridge.weight [d_out, p]``, entry ``[j, k]`` the factor of feature k in output
     j, and ``ridge.bias [d_out]``; in units of y by units of the feature.
@@ -109,18 +112,18 @@ class RidgeHead(ClosedForm):
             return next(self.model.parameters()).new_tensor(self.penalty)
         return self.log_penalty.exp()
 
-    def fit(self, features: Tensor, y: Tensor) -> Weights:
+    def fit(self, features: Tensor, y: Tensor, weight: Tensor | None) -> Weights:
         """The head of one task: features ``[n, p]``, ``y [n, d_out]``."""
         p = features.shape[1]
         if self.bias:
             features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)  # [n, p + 1]
-        weight = self.solve(features, y).T  # [d_out, p (+ 1)]
-        theta = {f"{self.head}.weight": weight[:, :p]}
-        return {**theta, f"{self.head}.bias": weight[:, p]} if self.bias else theta
+        head = self.solve(features, y, weight).T  # [d_out, p (+ 1)]
+        theta = {f"{self.head}.weight": head[:, :p]}
+        return {**theta, f"{self.head}.bias": head[:, p]} if self.bias else theta
 
-    def solve(self, features: Tensor, y: Tensor) -> Tensor:
+    def solve(self, features: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """The solution: features ``[n, q]``, ``y [n, d_out]``, to weights ``[q, d_out]``."""
-        return ridge(features, y.to(features.dtype), self.strength())
+        return ridge(features, y.to(features.dtype), self.strength(), weight)
 
     def predictor(self, theta: Weights) -> Predict:
         """W phi(x) + b, ``[n, ..] -> [n, d_out]``."""
@@ -182,13 +185,13 @@ class ClassifierHead(RidgeHead):
         self.newton_steps = count("newton_steps", newton_steps)
         self.log_scale = nn.Parameter(next(self.model.parameters()).new_zeros(()))
 
-    def solve(self, features: Tensor, y: Tensor) -> Tensor:
+    def solve(self, features: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """The solution: features ``[n, q]``, labels ``y [n]``, to weights ``[q, ways]``."""
         target = one_hot(y, self.ways, features)  # [n, ways]
         if self.head == "ridge":
-            return ridge(features, target, self.strength())
+            return ridge(features, target, self.strength(), weight)
         rows = LOGISTIC if self.head == "logistic" else HINGE
-        return newton(features, target, self.strength(), rows, self.newton_steps)
+        return newton(features, target, self.strength(), rows, self.newton_steps, weight)
 
     def predictor(self, theta: Weights) -> Predict:
         """Scores c (W phi(x) + b), ``[n, ..] -> [n, ways]``."""
@@ -213,7 +216,7 @@ def check_labels(y: Tensor, ways: int) -> None:
             f"y of a task is {y.dtype} of shape {list(y.shape[1:])}; a classifier needs "
             "whole-number labels [n], torch.int64."
         )
-    if y.min() < 0 or y.max() >= ways:
+    if y.numel() and (y.min() < 0 or y.max() >= ways):
         raise MamlkitError(
             f"y holds labels from {int(y.min())} to {int(y.max())}, but ways={ways} means labels "
             f"from 0 to {ways - 1}."

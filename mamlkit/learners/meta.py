@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from mamlkit.checks import count, number
+from mamlkit.checks import Made, count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted, Episodes, Weights, run_model
 from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
@@ -124,7 +124,10 @@ class MetaLearner(nn.Module):
         path, losses = frozen.inner_path(support, self._steps(steps))
         theta = {name: w.detach().clone() for name, w in path[-1].items()}
         name = type(network).__name__
-        return self.result(frozen.predictor(theta), {**weights, **theta}, losses, name)
+        adapted = self.result(frozen.predictor(theta), {**weights, **theta}, losses, name)
+        settings = {} if steps is None else {"steps": steps}
+        adapted.made = Made(frozen.adapt, (support,), settings)
+        return adapted
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""

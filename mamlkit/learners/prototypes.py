@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -31,9 +33,10 @@ class Prototypes(ClosedForm):
         super().__init__(model, loss)
         self.ways = count("ways", ways, least=2)
 
-    def fit(self, features: Tensor, y: Tensor) -> Weights:
+    def fit(self, features: Tensor, y: Tensor, weight: Tensor | None) -> Weights:
         """The means of the classes: features ``[n, p]``, labels ``y [n]``."""
         member = one_hot(y, self.ways, features)  # [n, ways]
+        member = member if weight is None else weight * member
         return {"prototypes": member.T @ features / member.sum(0)[:, None]}
 
     def predictor(self, theta: Weights) -> Predict:
@@ -42,9 +45,15 @@ class Prototypes(ClosedForm):
         return lambda x: -(self.features(x)[:, None] - prototypes).square().sum(-1)
 
     def check_y(self, y: Tensor) -> None:
-        """Refuse ``y`` that is not labels ``[n_tasks, n]``, or lacks a class in some task."""
+        """Refuse ``y`` that is not labels ``[n_tasks, n]``."""
         check_labels(y, self.ways)
-        there = (y[..., None] == torch.arange(self.ways, device=y.device)).any(1)  # [n_tasks, ways]
+
+    def check_support(self, support: Any) -> None:
+        """Refuse also a support that lacks a class in some task."""
+        super().check_support(support)
+        y, weight = support.y, getattr(support, "weight", None)
+        own = y[..., None] == torch.arange(self.ways, device=y.device)  # [n_tasks, n, ways]
+        there = (own if weight is None else own & (weight > 0)).any(1)  # [n_tasks, ways]
         if not there.all():
             task, label = (~there).nonzero()[0].tolist()
             raise MamlkitError(

@@ -17,7 +17,7 @@ from mamlkit.learners.base import Weights
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.rules import Rule, plain
 from mamlkit.losses import Loss, mse
-from mamlkit.tasks.base import TaskBatch
+from mamlkit.tasks.base import Readings, TaskBatch, weighted
 
 
 class Reptile(MAML):
@@ -78,6 +78,8 @@ class Reptile(MAML):
 
 def _together(support: Any, query: Any) -> Any:
     """All points of one task."""
+    if isinstance(support, Readings) != isinstance(query, Readings):
+        support, query = weighted(support), weighted(query)
     shapes = [[list(leaf.shape) for leaf in part] for part in (support, query)]
     ends = [[shape[1:] if shape else None for shape in part] for part in shapes]
     if ends[0] != ends[1] or None in ends[0]:

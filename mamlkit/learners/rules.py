@@ -8,30 +8,38 @@ so the meta-gradient goes through them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from mamlkit.checks import number
+from mamlkit.checks import number, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True)
+class Rule:
     """``init(theta) -> state`` and ``update(gradient, state, theta) -> (direction, state)``."""
 
     name: str
-    init: Callable[[Weights], Any]
-    update: Callable[[Weights, Any, Weights], tuple[Weights, Any]]
+    init: Callable[[Weights], Any] = field(compare=False)  # the name says all
+    update: Callable[[Weights, Any, Weights], tuple[Weights, Any]] = field(compare=False)
 
     def __repr__(self) -> str:
         return self.name
 
 
+@remade
+def _plain() -> Rule:
+    return Rule("plain", lambda theta: (), lambda gradient, state, theta: (gradient, state))
+
+
 #: The gradient itself.
-plain = Rule("plain", lambda theta: (), lambda gradient, state, theta: (gradient, state))
+plain = _plain()
 
 
+@remade
 def momentum(decay: float = 0.9) -> Rule:
     """Heavy ball (Polyak 1964): v = decay * v + gradient is the direction."""
     decay = _fraction("decay", decay)
@@ -43,6 +51,7 @@ def momentum(decay: float = 0.9) -> Rule:
     return Rule(f"momentum({decay:g})", _zeros, update)
 
 
+@remade
 def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Rule:
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1), its state new for each task.
 
@@ -67,6 +76,7 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Rule:
     return Rule(name, lambda theta: (_zeros(theta), _zeros(theta), 0), update)
 
 
+@remade
 def clip(norm: float = 1.0) -> Rule:
     """Shorten a gradient that is longer than ``norm``, over all adapted weights of the task."""
     norm = number("norm", norm, positive=True)
@@ -92,6 +102,7 @@ def pull(strength: Weights) -> Rule:
     return Rule("pull", lambda theta: theta, update)
 
 
+@remade
 def chain(*rules: Rule) -> Rule:
     """One rule after the other: ``chain(clip(1.0), momentum(0.9))`` clips first."""
     for rule in rules:

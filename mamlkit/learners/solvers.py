@@ -16,28 +16,43 @@ Objective = Callable[[Tensor, Any], Tensor]
 
 
 class Rows(NamedTuple):
-    """A convex loss of scores ``[.., n, ways]`` against a target ``[n, ways]``, summed over rows:
-    its value, ``[..]``; and its slopes ``[n, ways]`` and curvatures ``[n, ways, ways]``.
+    """A convex loss of scores ``[.., n, ways]`` against a target ``[n, ways]``, row by row: its
+    value, ``[.., n]``; and its slopes ``[n, ways]`` and curvatures ``[n, ways, ways]``.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
     derivatives: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def ridge(features: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
+def ridge(features: Tensor, y: Tensor, penalty: Tensor, weight: Tensor | None = None) -> Tensor:
     """The minimum of ``|Phi W - Y|^2 + lambda |W|^2``: features ``[n, q]``, y ``[n, d_out]``, W
-    ``[q, d_out]``. Solves the smaller of two equal systems (Woodbury's identity): q equations in
+    ``[q, d_out]``; the square of each row, or of each entry, times its ``weight`` if there is one.
+    Solves the smaller of two equal systems (Woodbury's identity): q equations in
     W = (Phi^T Phi + lambda I)^-1 Phi^T Y, or n in W = Phi^T (Phi Phi^T + lambda I)^-1 Y.
     """
+    if weight is not None:
+        root = weight.sqrt()  # [n, 1] or [n, d_out]
+        if root.shape[1] > 1:  # a system for each output
+            one = vmap(lambda r, y: ridge(r[:, None] * features, r[:, None] * y[:, None], penalty))
+            return one(root.T, y.T)[..., 0].T
+        features, y = root * features, root * y
     basis, scores, pull = _smaller(features)  # W = basis B
     system = pull @ scores  # [m, m]
     strength = _floor(penalty, features) * _eye(len(system), system)
     return basis @ _solve(system + strength, pull @ y)
 
 
-def newton(features: Tensor, target: Tensor, penalty: Tensor, rows: Rows, steps: int) -> Tensor:
+def newton(
+    features: Tensor,
+    target: Tensor,
+    penalty: Tensor,
+    rows: Rows,
+    steps: int,
+    weight: Tensor | None = None,
+) -> Tensor:
     """The minimum of ``sum_i l(phi_i W, y_i) + lambda/2 |W|^2`` by Newton's method: features
-    ``[n, q]``, target ``[n, ways]``, W ``[q, ways]``.
+    ``[n, q]``, target ``[n, ways]``, W ``[q, ways]``; each row of the sum times its ``weight``
+    ``[n, 1]`` if there is one.
 
     All steps but the last find the minimum, each the best of some fractions of a full step, and are
     plain numbers. The last, from the minimum, moves nothing, but carries the gradient: by the
@@ -49,11 +64,14 @@ def newton(features: Tensor, target: Tensor, penalty: Tensor, rows: Rows, steps:
     size = shape[0] * shape[1]
 
     def objective(b: Tensor) -> Tensor:
-        weight = (basis @ b).square().sum((-2, -1))
-        return rows.value(scores @ b, target) + penalty / 2 * weight
+        value = rows.value(scores @ b, target)  # [.., n]
+        value = value if weight is None else weight[:, 0] * value
+        return value.sum(-1) + penalty / 2 * (basis @ b).square().sum((-2, -1))
 
     def direction(b: Tensor) -> Tensor:
         slope, curvature = rows.derivatives(scores @ b, target)
+        if weight is not None:
+            slope, curvature = weight * slope, weight[..., None] * curvature
         gradient = pull @ slope + penalty * b  # [m, ways]
         with torch.no_grad():
             hessian = torch.einsum("an,ncd,nb->acbd", pull, curvature, scores).reshape(size, size)
@@ -98,7 +116,7 @@ def _solve(matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def _logistic_value(scores: Tensor, target: Tensor) -> Tensor:
-    return -(target * torch.log_softmax(scores, dim=-1)).sum((-2, -1))
+    return -(target * torch.log_softmax(scores, dim=-1)).sum(-1)
 
 
 def _logistic_derivatives(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +125,7 @@ def _logistic_derivatives(scores: Tensor, target: Tensor) -> tuple[Tensor, Tenso
 
 
 def _hinge_value(scores: Tensor, target: Tensor) -> Tensor:
-    return torch.relu(1 - (2 * target - 1) * scores).square().sum((-2, -1)) / 2
+    return torch.relu(1 - (2 * target - 1) * scores).square().sum(-1) / 2
 
 
 def _hinge_derivatives(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ from mamlkit.show.plots import (
     check_one_dimensional,
     draw_task,
     predictions,
-    tasks_to_draw,
+    task_to_draw,
 )
 from mamlkit.tasks.base import Data, Family, TaskBatch
 
@@ -235,7 +235,7 @@ def _measure(
                 f"{type(family).__name__} is a finite family; choose a member with task=..., not "
                 "physics=..."
             )
-        return tasks_to_draw(family, shots, seed, task).task(task)
+        return task_to_draw(family, shots, seed, task)
     values = {name: middle for name, (_, middle, _) in ranges(family).items()}
     if unknown := sorted(set(physics or {}) - set(values)):
         raise MamlkitError(
@@ -287,9 +287,9 @@ def _limits(known: Tensor, curves: Tensor) -> tuple[float, float]:
 def _task_controls(family: Family, shots: int, seed: int) -> dict[str, Any]:
     """A menu of members, or a slider for each physical parameter that is not the same for all."""
     if family.members is not None:
-        batch = tasks_to_draw(family, shots, seed, 0)
-        names = [family.name_of(batch.task(i).physics) for i in range(len(family.members))]
-        options = [(name, i) for i, name in enumerate(names)]
+        physics = family._of(family.members)
+        own = ({k: v[i] for k, v in physics.items()} for i in range(len(family.members)))
+        options = [(family.name_of(each), i) for i, each in enumerate(own)]
         return {"task": ipywidgets.Dropdown(options=options, description="task")}
     return {
         name: ipywidgets.FloatSlider(

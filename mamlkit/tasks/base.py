@@ -22,6 +22,7 @@ from mamlkit.checks import (
 from mamlkit.errors import MamlkitError
 
 Physics = dict[str, Tensor]
+Shots = int | tuple[int, int]  # of each task, or the least and the most
 QUERIES = 100  # query points of a task where points have no end, when the caller does not say
 
 
@@ -36,12 +37,26 @@ class Data(NamedTuple):
     y: Tensor
 
 
+class Readings(NamedTuple):
+    """As :class:`Data`, for points that do not all count alike.
+
+    ``weight`` is ``[..., n, 1]``, or ``[..., n, d_out]`` where each output has an error bar of its
+    own: 1 over the square of the error bar, or 1; and 0 for padding, so that tasks of different
+    sizes lie side by side. A loss is the mean by weight; a learner that assumes a noise takes it
+    for that of a reading of weight 1.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+
 class TaskBatch(NamedTuple):
     """Tasks side by side; every leaf carries a leading axis ``n_tasks``.
 
     ``support`` is what a learner may adapt to and ``query`` is what it is judged on: usually
-    :class:`Data`, or any other NamedTuple of tensors. ``physics`` maps the name of each true
-    physical parameter to a tensor ``[n_tasks]``.
+    :class:`Data` or :class:`Readings`, or any other NamedTuple of tensors. ``physics`` maps the
+    name of each true physical parameter to a tensor ``[n_tasks]``.
     """
 
     support: Any
@@ -96,9 +111,9 @@ class Family:
       anew (one environment, other trajectories). If False, evaluation takes no more tasks than
       there are members.
 
-    It gives each member once by :meth:`every`, and restricts itself by :meth:`split` and
-    :meth:`subset`; see :class:`mamlkit.tasks.VapourPressure`. Evaluation and validation take each
-    member once. Of an endless family :meth:`fixed` makes a finite one.
+    It gives each member once by :meth:`every`, and restricts itself by :meth:`split`,
+    :meth:`subset` and :meth:`folds`; see :class:`mamlkit.tasks.VapourPressure`. Evaluation and
+    validation take each member once. Of an endless family :meth:`fixed` makes a finite one.
 
     A task that is more than points of a law overrides :meth:`measure`.
 
@@ -156,8 +171,27 @@ class Family:
         if count("n", n) > len(members):
             raise MamlkitError(f"n={n}, but this family has only {len(members)} members.")
         chosen = torch.randperm(len(members), generator=fresh_generator(seed))[:n]
+        return self.only(members[chosen.sort().values])
+
+    def folds(self, n: int | None = None, seed: int = 0) -> list[tuple[Self, Self]]:
+        """Part the members into ``n`` folds by ``seed``; None leaves out one at a time. For each
+        fold two finite families: all others, and the fold.
+        """
+        members = self._finite("folds")
+        n = len(members) if n is None else count("n", n, least=2)
+        if n > len(members):
+            raise MamlkitError(f"n={n} folds need as many members; there are {len(members)}.")
+        order = torch.randperm(len(members), generator=fresh_generator(seed))
+        held = [part.sort().values for part in order.tensor_split(n)]
+        rest = [torch.cat([p for p in held if p is not own]).sort().values for own in held]
+        return [
+            (self.only(members[r]), self.only(members[h])) for r, h in zip(rest, held, strict=True)
+        ]
+
+    def only(self, members: Tensor) -> Self:
+        """A finite family with these members, by their numbers in :attr:`members`."""
         other = copy.copy(self)
-        other._held = members[chosen.sort().values]
+        other._held = members
         return other
 
     def fixed(self, n: int, seed: int = 0) -> Self:
@@ -199,7 +233,7 @@ class Family:
     def sample(
         self,
         n_tasks: int,
-        shots: int,
+        shots: Shots,
         queries: int | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -207,21 +241,23 @@ class Family:
         device: torch.device | str | None = None,
     ) -> TaskBatch:
         """Draw tasks, each with ``shots`` support points and ``queries`` others. If None, those are
-        as many as shots, or all the rest where there are only so many points.
+        as many as shots (at least one), or all the rest where there are only so many points.
 
         Support ``x`` is ``[n_tasks, shots, d_in]`` and ``y [n_tasks, shots, d_out]``, in the units
-        of the law; the query likewise. Returns a :class:`TaskBatch` of ``dtype`` (torch's default
-        if None) on ``device``. Without a ``generator`` every call draws anew, and torch's global
-        generator is left alone.
+        of the law; the query likewise. No shots leave a learner with what it knew before. A range
+        ``(least, most)`` of shots draws a number for each task; the support then is
+        :class:`Readings` ``[n_tasks, most, ..]`` with weight 0 where there is no more.
+
+        Returns a :class:`TaskBatch` of ``dtype`` (torch's default if None) on ``device``. Without a
+        ``generator`` every call draws anew, and torch's global generator is left alone.
         """
         n_tasks, generator = count("n_tasks", n_tasks), check_generator(generator)
-        sizes = self._sizes(shots, queries, shots)
-        batch = self.measure(self._physics(n_tasks, generator), *sizes, generator)
-        return convert(batch, dtype, device)
+        physics = self._physics(n_tasks, generator)
+        return convert(self._measured(physics, shots, queries, None, generator), dtype, device)
 
     def every(
         self,
-        shots: int,
+        shots: Shots,
         queries: int | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -231,8 +267,8 @@ class Family:
         for :meth:`sample`; ``queries`` None takes all the rest where there are only so many points,
         else 100.
         """
-        physics, sizes = self._of(self._finite("every")), self._sizes(shots, queries, QUERIES)
-        return convert(self.measure(physics, *sizes, check_generator(generator)), **kind)
+        physics, generator = self._of(self._finite("every")), check_generator(generator)
+        return convert(self._measured(physics, shots, queries, QUERIES, generator), **kind)
 
     def measure(
         self, physics: Physics, shots: int, queries: int, generator: torch.Generator
@@ -330,17 +366,33 @@ class Family:
                 f"parameter, of all systems that parts speak of: {error}."
             ) from error
 
-    def _sizes(self, shots: int, queries: int | None, without_end: int) -> tuple[int, int]:
-        """Shots and queries; if None, the rest of a task, or so many where points have no end."""
-        shots, pool = count("shots", shots), self.pool
+    def _measured(
+        self,
+        physics: Physics,
+        shots: Shots,
+        queries: int | None,
+        without_end: int | None,
+        generator: torch.Generator,
+    ) -> TaskBatch:
+        """:meth:`measure`, with sizes checked, and supports of different sizes where that is asked.
+        Queries, if None, are the rest of a task, or ``without_end`` where points have no end.
+        """
+        least, most = shots_range(shots)
+        n = count("queries", self._queries(most, queries, without_end))
+        batch = self.measure(physics, most, n, generator)
+        return batch if least == most else thinned(batch, least, generator)
+
+    def _queries(self, shots: int, queries: int | None, without_end: int | None) -> int:
+        pool = self.pool
         if queries is None:
-            queries = without_end if pool is None else max(pool - shots, 1)
+            queries = max(shots, 1) if without_end is None else without_end
+            queries = queries if pool is None else max(pool - shots, 1)
         if pool is not None and shots + count("queries", queries) > pool:
             raise MamlkitError(
                 f"shots={shots} and queries={queries} need {shots + queries} points, but each task "
                 f"has a pool of {pool}; ask for fewer."
             )
-        return shots, count("queries", queries)
+        return queries
 
     def _grid(self, points: int) -> Tensor:
         low, high = interval("x_range", self.x_range)
@@ -375,6 +427,8 @@ class Family:
             raise MamlkitError(
                 f"{name}.law() asks for the parameter {error}, but physics holds {sorted(physics)}."
             ) from error
+        except MamlkitError:  # it says what is wrong
+            raise
         except (TypeError, ValueError, RuntimeError) as error:
             raise MamlkitError(
                 f"{name}.law() failed on x of shape {list(x.shape)}: {error}. A law works on "
@@ -399,6 +453,42 @@ class Family:
         if not number("noise", self.noise):
             return y
         return y + self.noise * torch.randn(y.shape, generator=generator, dtype=y.dtype)
+
+
+def shots_range(shots: Any) -> tuple[int, int]:
+    """Least and most shots: of a whole number, or of a range ``(least, most)``."""
+    pair = shots if isinstance(shots, tuple | list) else (shots, shots)
+    if len(pair) != 2:
+        raise MamlkitError(f"shots must be a number or (least, most), but {shots!r} was given.")
+    least, most = (count("shots", n, least=0) for n in pair)
+    if least > most:
+        raise MamlkitError(f"shots={shots!r} must be (least, most), with the smaller one first.")
+    return least, most
+
+
+def thinned(batch: TaskBatch, least: int, generator: torch.Generator) -> TaskBatch:
+    """Leave of each support the first n points, with n drawn anew for each task from ``least`` to
+    all; the rest gets weight 0.
+    """
+    x, y, weight = weighted(batch.support)
+    most = x.shape[1]
+    n = torch.randint(min(least, most), most + 1, (len(x), 1), generator=generator)
+    kept = torch.arange(most) < n  # [n_tasks, most]
+    return batch._replace(support=Readings(x, y, weight * kept[..., None]))
+
+
+def weighted(points: Any) -> Readings:
+    """Points with a weight each: 1 where they had none."""
+    if isinstance(points, Readings):
+        return points
+    if not isinstance(points, Data):
+        raise MamlkitError(
+            f"the support of this family is {type(points).__name__}, of which no point can be left "
+            "out; give shots as one number."
+        )
+    x, y = points
+    each = y.shape[:-1] if y.is_floating_point() else y.shape  # labels have no last axis
+    return Readings(x, y, x.new_ones(*each, 1))
 
 
 def convert(

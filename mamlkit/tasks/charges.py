@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mamlkit.checks import count, fresh_generator, interval, number, one_of
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Family, Physics, TaskBatch, uniform
+from mamlkit.tasks.base import Family, Physics, Shots, TaskBatch, shots_range, uniform
 
 Part = Literal["train", "validation", "test"]
 Intruder = Literal["charge", "dipole"]
@@ -94,10 +94,10 @@ class PointCharges(Family):
         self.constants = {"q1": q1, "q2": q2, "task": torch.arange(len(q1))}
         self.part, self._held = part, None
 
-    def every(self, shots: int, queries: int | None = None, **drawn: Any) -> TaskBatch:
+    def every(self, shots: Shots, queries: int | None = None, **drawn: Any) -> TaskBatch:
         """Each pair of a split once, in order; ``queries`` None takes all the rest of the grid."""
         if queries is None and self.grid is not None:
-            queries = max(self.grid**2 - count("shots", shots), 1)
+            queries = max(self.grid**2 - shots_range(shots)[1], 1)
         return super().every(shots, queries, **drawn)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mamlkit.checks import count, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks.base import Family, TaskBatch, check_family
+from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, shots_range
 from mamlkit.training.checkpoints import (
     atomically,
     check_learner,
@@ -91,7 +91,8 @@ class Plan:
     seed=3)`` makes another one.
 
     Args:
-        shots, queries, meta_batch: sizes of a meta-batch; ``queries=None`` leaves it to the family.
+        shots, queries, meta_batch: sizes of a meta-batch; ``shots=(1, 8)`` draws a number for each
+            task; ``queries=None`` leaves it to the family.
         iterations: number of outer steps, counted from the very start of a resumed run.
         outer_lr: beta, the outer learning rate.
         seed: fixes every task that is drawn.
@@ -108,7 +109,7 @@ class Plan:
         MamlkitError: for a setting that is out of its range.
     """
 
-    shots: int = 10
+    shots: Shots = 10
     queries: int | None = None
     meta_batch: int = 25
     iterations: int = 5000
@@ -130,7 +131,10 @@ class Plan:
             name, value = setting.name, getattr(self, setting.name)
             if name in ("compile", "schedule") or (value is None and setting.default is None):
                 continue
-            if name in ("outer_lr", "grad_clip"):
+            if name == "shots":
+                least, most = shots_range(value)
+                value = most if least == most else (least, most)
+            elif name in ("outer_lr", "grad_clip"):
                 value = number(name, value, positive=True)
             else:
                 value = count(name, value, least=0 if name == "seed" else 1)
@@ -147,7 +151,7 @@ class Plan:
 def meta_train(
     learner: nn.Module,
     family: Family,
-    shots: int | None = None,
+    shots: Shots | None = None,
     *,
     validation: Family | None = None,
     checkpoint: str | Path | None = None,
@@ -172,7 +176,8 @@ def meta_train(
             called on a batch, giving ``(losses, support losses [n_tasks, steps + 1])``, the history
             holds the support losses too, and ``compile`` works.
         family: training tasks.
-        shots: support points of a task; 10, if neither this nor a plan says.
+        shots: support points of a task, or the range ``(least, most)`` they are drawn from; 10, if
+            neither this nor a plan says.
         validation: a family to validate on, with the same shots and queries: each member once if
             it is finite, else ``validation_tasks`` fixed tasks. The best meta-parameters seen
             (lowest validation loss) are loaded into the learner at the end.

@@ -24,7 +24,7 @@ class Spins(Family):
     def sample(
         self,
         n_tasks: int,
-        shots: int,
+        shots: Any,
         queries: int | None = None,
         *,
         generator: torch.Generator | None = None,

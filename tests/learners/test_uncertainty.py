@@ -340,12 +340,12 @@ def test_an_ensemble_is_saved_resumed_and_tells_its_settings(tmp_path) -> None:
     parts = Ensemble(LEARNERS["MAML++"], 2)
     mk.meta_train(parts, family, iterations=6, checkpoint=path, **run)
     assert_same_state(parts, whole)
-    mk.save_learner(whole, tmp_path / "learner.pt")
+    mk.save_learner(whole, tmp_path / "learner.npz")
     other = Ensemble(LEARNERS["MAML++"], 2, seed=9)
-    mk.load_learner(other, tmp_path / "learner.pt")
+    mk.load_learner(other, tmp_path / "learner.npz")
     assert torch.equal(next(other.parameters()), next(whole.parameters()))
     with pytest.raises(mk.MamlkitError, match="another learner"):
-        mk.load_learner(Ensemble(LEARNERS["MAML++"], 3), tmp_path / "learner.pt")
+        mk.load_learner(Ensemble(LEARNERS["MAML++"], 3), tmp_path / "learner.npz")
     assert whole.phase == whole.member.learner.phase
     assert "members=2, inner_lr=0.05" in repr(whole)
 
