@@ -1,6 +1,6 @@
 """Where data comes from: families of tasks, one file each."""
 
-from mamlkit.tasks.base import Data, Family, TaskBatch, normal, uniform
+from mamlkit.tasks.base import Data, Family, Readings, TaskBatch, normal, uniform
 from mamlkit.tasks.burgers import VISCOSITIES, Burgers, exact_burgers
 from mamlkit.tasks.charges import (
     ForeignSource,
@@ -15,11 +15,14 @@ from mamlkit.tasks.lotka_volterra import LotkaVolterra
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.poisson import Poisson
+from mamlkit.tasks.scales import Scales
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
+from mamlkit.tasks.table import MEASURED, Table, measured
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 __all__ = [
     "FINN_2017",
+    "MEASURED",
     "SURFACE_GRAVITY",
     "VISCOSITIES",
     "Burgers",
@@ -36,13 +39,17 @@ __all__ = [
     "Pendulum",
     "PointCharges",
     "Poisson",
+    "Readings",
+    "Scales",
     "Sinusoid",
+    "Table",
     "TaskBatch",
     "Trajectories",
     "TrajectoryFamily",
     "VapourPressure",
     "dipole_potential",
     "exact_burgers",
+    "measured",
     "normal",
     "point_potential",
     "uniform",
