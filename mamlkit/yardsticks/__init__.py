@@ -3,14 +3,10 @@
 from mamlkit.yardsticks.general import (
     Bayes,
     FromScratch,
-    GaussianProcess,
     LeastSquares,
-    LinearLatent,
-    MeanCurve,
     Pooled,
     Ridge,
     Zero,
-    interpolate,
     polynomial,
 )
 from mamlkit.yardsticks.known_laws import (
@@ -19,6 +15,14 @@ from mamlkit.yardsticks.known_laws import (
     LeeKesler,
     LineThroughCriticalPoint,
     LotkaVolterraFit,
+)
+from mamlkit.yardsticks.latent import (
+    GaussianProcess,
+    LinearLatent,
+    MeanCurve,
+    MixedEffects,
+    ProbabilisticPCA,
+    interpolate,
 )
 
 __all__ = [
@@ -33,7 +37,9 @@ __all__ = [
     "LinearLatent",
     "LotkaVolterraFit",
     "MeanCurve",
+    "MixedEffects",
     "Pooled",
+    "ProbabilisticPCA",
     "Ridge",
     "Zero",
     "interpolate",

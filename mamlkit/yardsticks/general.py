@@ -7,23 +7,22 @@ same family that the meta-learner is trained on.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from mamlkit.checks import as_points, count, fresh_generator, number
+from mamlkit.checks import count, fresh_generator, number, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights, run_model
 from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
 from mamlkit.losses import Loss, Predict, mse
-from mamlkit.tasks.base import Data, Family, Physics, check_family
+from mamlkit.tasks.base import Family, Readings, check_family, weighted
+from mamlkit.tasks.table import Table
 
 
 def Pooled(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any) -> MAML:
@@ -107,6 +106,7 @@ class FromScratch:
         return {name: w.detach() for name, w in weights.items()}
 
 
+@remade
 def polynomial(degree: int = 1) -> Callable[[Tensor], Tensor]:
     """Features x^degree, .., x, 1 of one input: ``[n, 1] -> [n, degree + 1]``."""
     return lambda x: torch.cat([x**k for k in range(degree, -1, -1)], dim=-1)
@@ -127,15 +127,18 @@ class Ridge:
         self.penalty, self.features = number("penalty", penalty), features or polynomial(1)
 
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
-        """Fit ``x [n, d_in]``, ``y [n, d_out]``."""
-        x, y = as_numbers(x, y)
-        phi = self.features(x)  # [n, p]
-        if self.penalty == 0:
-            w = torch.linalg.pinv(phi) @ y  # [p, d_out]
-        else:
-            eye = torch.eye(phi.shape[1], dtype=phi.dtype, device=phi.device)
-            w = torch.linalg.solve(phi.T @ phi + self.penalty * eye, phi.T @ y)
+        """Fit ``x [n, d_in]``, ``y [n, d_out]``; squares times the weight of a reading."""
+        x, y, weight = as_numbers(x, y, least=0 if self.penalty else 1)
+        phi, root = self.features(x), weight.sqrt()  # [n, p], [n, 1 or d_out]
+        columns = [self._solve(r * phi, r * y_d) for r, y_d in _alike(root, y)]
+        w = torch.cat(columns, dim=1)  # [p, d_out]
         return lambda x_new: self.features(x_new.to(w.dtype)) @ w
+
+    def _solve(self, phi: Tensor, y: Tensor) -> Tensor:
+        if self.penalty == 0:
+            return torch.linalg.pinv(phi) @ y
+        eye = torch.eye(phi.shape[1], dtype=phi.dtype, device=phi.device)
+        return torch.linalg.solve(phi.T @ phi + self.penalty * eye, phi.T @ y)
 
 
 def LeastSquares(features: Callable[[Tensor], Tensor] | None = None) -> Ridge:
@@ -187,20 +190,21 @@ class Bayes:
         give, is the prior covariance (negative directions set to zero).
         """
         features = features or polynomial(1)
-        _check_family("Bayes", family)
-        support = family.sample(
-            n_tasks, shots, generator=fresh_generator(seed), dtype=torch.float64
-        ).support
-        phi = vmap(features)(support.x)  # [n_tasks, shots, p]
-        p = phi.shape[-1]
-        if shots <= p or n_tasks < 2:
+        check_one_output("Bayes", family)
+        x, y, weight = readings_of(family, n_tasks, shots, seed)
+        phi, root = vmap(features)(x), weight.sqrt()  # [n_tasks, shots, p], [n_tasks, shots, 1]
+        p, n = phi.shape[-1], (weight[..., 0] > 0).sum(1)
+        enough = (n > p) & (torch.linalg.matrix_rank(root * phi) == p)
+        if enough.sum() < 2:
             raise MamlkitError(
-                f"empirical Bayes needs at least two tasks of more than {p} shots each; got "
-                f"{n_tasks} tasks of {shots}."
+                f"empirical Bayes needs at least two tasks of more than {p} shots each, at "
+                f"{p} places or more; got {int(enough.sum())} such tasks of {len(n)}, the largest "
+                f"of {int(n.max())}."
             )
-        w = torch.linalg.pinv(phi) @ support.y  # [n_tasks, p, 1]
-        residual = support.y - phi @ w
-        variance = (residual**2).sum() / (n_tasks * (shots - p))
+        phi, y, n = (root * phi)[enough], (root * y)[enough], n[enough]
+        w = torch.linalg.pinv(phi) @ y  # [n_tasks, p, 1]
+        residual = y - phi @ w
+        variance = (residual**2).sum() / (n - p).sum()
         scatter = w[..., 0].T.cov()  # [p, p]
         from_noise = variance * torch.linalg.inv(phi.mT @ phi).mean(0)
         values, vectors = torch.linalg.eigh(scatter - from_noise)
@@ -209,11 +213,12 @@ class Bayes:
 
     def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
         """The posterior given ``x [n, d_in]``, ``y [n, 1]``: mean and variance of the law."""
-        x, y = _one_output("Bayes", x, y)
-        phi = self.features(x).double()  # [n, p]
+        x, y, weight = one_output("Bayes", x, y)
+        root = weight.sqrt().double()
+        phi, y = root * self.features(x).double(), root * y.double()  # [n, p], [n, 1]
         gram = phi @ self.covariance @ phi.T + self.noise**2 * torch.eye(len(phi)).double()
         gain = torch.linalg.solve(gram, phi @ self.covariance).T  # [p, n]
-        w = self.mean + gain @ (y[:, 0].double() - phi @ self.mean)  # [p]
+        w = self.mean + gain @ (y[:, 0] - phi @ self.mean)  # [p]
         covariance = self.covariance - gain @ phi @ self.covariance  # [p, p]
 
         def distribution(x_new: Tensor) -> Gaussian:
@@ -222,163 +227,37 @@ class Bayes:
             variance = ((phi @ covariance) * phi).sum(1).clamp(min=1e-18)
             return Gaussian((phi @ w)[:, None].to(x.dtype), variance[:, None].to(x.dtype))
 
-        return Belief(distribution)
+        return Belief(distribution, noise=self.noise)
 
 
-class MeanCurve:
-    """The mean of the training curves, whatever the support says (one-dimensional families)."""
-
-    def __init__(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y = x[:, 0].numpy(), y.numpy()  # [points], [points, d_out]
-
-    @classmethod
-    def fit(cls, family: Family, n_tasks: int = 1000, *, seed: int = 0) -> Self:
-        """From ``n_tasks`` training curves; of a finite family, from all."""
-        x, y, _ = training_curves(family, n_tasks, seed)
-        return cls(x, y.mean(0))
-
-    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
-        """Ignore the support."""
-        x, y = as_numbers(x, y)
-        return lambda x_new: interpolate(x_new, self.x, self.y)
-
-
-class LinearLatent:
-    """One number z a task: y(x) = m(x) + z v(x), with the mean curve m and the first principal
-    component v of the training curves, and z by least squares on the support.
-    """
-
-    def __init__(self, x: Tensor, mean: Tensor, component: Tensor) -> None:
-        self.x, self.mean, self.component = x[:, 0].numpy(), mean.numpy(), component.numpy()
-
-    @classmethod
-    def fit(cls, family: Family, n_tasks: int = 1000, *, seed: int = 0) -> Self:
-        """From ``n_tasks`` training curves; of a finite family, from all."""
-        x, y, _ = training_curves(family, n_tasks, seed)
-        mean = y.mean(0)
-        _, _, components = torch.linalg.svd((y - mean).flatten(1), full_matrices=False)
-        return cls(x, mean, components[0].reshape(mean.shape))
-
-    def latent(self, x: Tensor, y: Tensor) -> Tensor:
-        """The number z of one task, from its support."""
-        v = interpolate(x, self.x, self.component)
-        return (v * (y - interpolate(x, self.x, self.mean))).sum() / (v * v).sum()
-
-    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
-        """Find z from ``x [n, 1]``, ``y [n, d_out]``."""
-        x, y = as_numbers(x, y)
-        z = self.latent(x, y)
-        return lambda x_new: (
-            interpolate(x_new, self.x, self.mean) + z * interpolate(x_new, self.x, self.component)
-        )
-
-
-class GaussianProcess:
-    """A Gaussian process about the mean training curve, with a linear and a squared-exponential
-    kernel and noise; their sizes are found by maximum likelihood on training curves
-    (scikit-learn), then held fixed.
-
-    Args:
-        mean: the mean curve.
-        kernel: the fitted scikit-learn kernel, signal + noise.
-        inputs: map of the input before the kernel sees it, ``[n, 1] -> [n, p]``.
-    """
-
-    def __init__(self, mean: MeanCurve, kernel: Any, inputs: Callable[[Tensor], Tensor]) -> None:
-        self.mean, self.kernel, self.inputs = mean, kernel, inputs
-
-    @classmethod
-    def fit(
-        cls,
-        family: Family,
-        n_tasks: int = 100,
-        *,
-        points: int = 20,
-        noise: float = 1e-3,
-        inputs: Callable[[Tensor], Tensor] | None = None,
-        seed: int = 0,
-    ) -> Self:
-        """From ``n_tasks`` training curves at ``points`` places.
-
-        ``noise`` is the least standard deviation that the fit may assume. ``inputs`` may carry
-        physics: ``lambda x: 1 / x - 1`` makes a vapour pressure curve nearly a straight line.
-        """
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import (
-            RBF,
-            ConstantKernel,
-            DotProduct,
-            WhiteKernel,
-        )
-
-        inputs = inputs or (lambda x: x)
-        _check_family("GaussianProcess", family)
-        x, y, _ = training_curves(family, n_tasks, seed)
-        mean = MeanCurve(x, y.mean(0))
-        keep = torch.linspace(0, len(x) - 1, min(points, len(x))).round().long()
-        residual = (y - y.mean(0))[:, keep, 0].T.numpy()  # [points, n_tasks]: one kernel for all
-        at = inputs(x[keep]).numpy()
-        width, size = float(np.ptp(at)), max(float(residual.var()), noise**2)
-        sizes = (1e-6 * size, 1e6 * size)
-        linear = ConstantKernel(size, sizes) * DotProduct(0.0, "fixed")
-        smooth = ConstantKernel(size, sizes) * RBF(width / 4, (width / 100, 100 * width))
-        white = WhiteKernel(2 * noise**2, (noise**2, max(size, 4 * noise**2)))
-        process = GaussianProcessRegressor(linear + smooth + white, random_state=seed)
-        with warnings.catch_warnings():  # a size at the edge of its range is an answer, not a fault
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            process.fit(at, residual)
-        return cls(mean, process.kernel_, inputs)
-
-    def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
-        """Condition on ``x [n, 1]``, ``y [n, 1]``; mean and variance of the law, the fitted noise
-        not included.
-        """
-        from sklearn.gaussian_process import GaussianProcessRegressor
-
-        x, y = _one_output("GaussianProcess", x, y)
-        mean = self.mean.adapt(x, y)
-        signal, noise = self.kernel.k1, self.kernel.k2.noise_level
-        process = GaussianProcessRegressor(signal, alpha=noise, optimizer=None)
-        process.fit(self.inputs(x.double()).numpy(), (y - mean(x))[:, 0].double().numpy())
-
-        def distribution(x_new: Tensor) -> Gaussian:
-            at = self.inputs(x_new.double()).numpy()
-            with warnings.catch_warnings():  # rounding leaves less than nothing where all is known
-                warnings.filterwarnings("ignore", "Predicted variances smaller than 0")
-                found = process.predict(at, return_std=True)
-            residual, deviation = (torch.as_tensor(part)[:, None] for part in found)
-            y_new = mean(x_new) + residual.to(x_new.dtype)
-            return Gaussian(y_new, (deviation**2).to(x_new.dtype))
-
-        return Belief(distribution)
-
-
-def _check_family(name: str, family: Family) -> None:
+def check_one_output(name: str, family: Family) -> None:
+    """Refuse a family with several outputs."""
     if family.d_out != 1:
         raise MamlkitError(f"{name} takes families with one output, but d_out={family.d_out}.")
 
 
-def _one_output(name: str, x: Any, y: Tensor | None) -> Data:
-    data = as_numbers(x, y)
+def one_output(name: str, x: Any, y: Tensor | None) -> Readings:
+    """The readings of one task, none or more, with one output."""
+    data = as_numbers(x, y, least=0)
     if data.y.shape[1] != 1:
         raise MamlkitError(f"{name} takes one output, y [n, 1], but y is {list(data.y.shape)}.")
     return data
 
 
-def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
-    """Noise-free training curves on one grid; of a finite family each member once."""
+def _alike(root: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Outputs with the same weights together: pairs ``[n, 1]`` and ``[n, d]``."""
+    if root.shape[1] == 1:
+        return [(root, y)]
+    return [(root[:, j : j + 1], y[:, j : j + 1]) for j in range(y.shape[1])]
+
+
+def readings_of(family: Family, n_tasks: int, shots: int, seed: int) -> Readings:
+    """Readings to learn from, leaves ``[n_tasks, n, ..]``, float64: all that a table has, or the
+    supports of training tasks; of a finite family no more than it has members.
+    """
     check_family(family)
+    if isinstance(family, Table):
+        return family.every_reading()
     n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)
-    return family.curves(n_tasks, generator=fresh_generator(seed))
-
-
-def interpolate(x_new: Tensor, x: Any, y: Any) -> Tensor:
-    """Linear interpolation of columns: ``x_new [m, 1]``, ``x [p]``, ``y [p, d_out]``."""
-    if not as_points("x", x_new).is_floating_point():
-        x_new = x_new.to(torch.get_default_dtype())
-    if x_new.shape[1] != 1:
-        raise MamlkitError(f"x has {x_new.shape[1]} columns; this yardstick takes one, [n, 1].")
-    at = x_new[:, 0].double().numpy()
-    columns = [np.interp(at, x, y[:, j]) for j in range(y.shape[1])]
-    return torch.as_tensor(np.stack(columns, axis=1)).to(x_new.dtype)
+    drawn: Any = {"generator": fresh_generator(seed), "dtype": torch.float64}
+    return weighted(family.sample(n_tasks, shots, **drawn).support)

@@ -54,7 +54,9 @@ class CurveFit:
         """Fit ``x [n, d_in]``, ``y [n, d_out]``; as many numbers in y as parameters, at least."""
         from scipy.optimize import least_squares
 
-        x, y = (t.double() for t in as_numbers(x, y))
+        x, y, weight = (t.double() for t in as_numbers(x, y))
+        there = weight[:, 0] > 0
+        x, y, root = x[there], y[there], weight[there].sqrt()
         names, size = list(self.simulator.bounds), y.numel()
         if size < len(names):
             raise MamlkitError(
@@ -68,7 +70,7 @@ class CurveFit:
             self.evaluations += 1
             values = bounded(torch.as_tensor(u), low, high)  # all at once, for speed
             p = dict(zip(names, values.unbind(), strict=True))
-            return (self.simulator.law(x, p) - y).reshape(-1).numpy()
+            return (root * (self.simulator.law(x, p) - y)).reshape(-1).numpy()
 
         self.evaluations = 0
         fits = [least_squares(residuals, start, method="lm") for start in self.starts]
@@ -91,9 +93,9 @@ class LineThroughCriticalPoint:
 
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Find h from ``x`` = T/Tc ``[n, 1]`` and ``y`` = log10(p/pc) ``[n, 1]``."""
-        x, y = as_numbers(x, y)
+        x, y, weight = as_numbers(x, y)
         u = 1 - 1 / x
-        h = (u * y).sum() / (u * u).sum()
+        h = (weight * u * y).sum() / (weight * u * u).sum()
         return lambda x_new: h * (1 - 1 / x_new)
 
 
@@ -106,7 +108,7 @@ class LeeKesler:
 
     def adapt(self, x: Any, y: Tensor | None = None, *, physics: Physics) -> Predict:
         """The curve of the fluid with this acentric factor."""
-        x, y = as_numbers(x, y)
+        as_numbers(x, y, least=0)
         w = physics["acentric_factor"]
 
         def predict(x_new: Tensor) -> Tensor:

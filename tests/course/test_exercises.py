@@ -51,7 +51,7 @@ def verdict(exercise: str, answer: object, capsys: pytest.CaptureFixture[str]) -
 Y = math.log10(0.075 / 3.0)
 H = Y / (1 - 1 / 0.7)
 LATENT = mk.yardsticks.LinearLatent.fit(mk.tasks.VapourPressure(at=(0.7,)).split("train"))
-V7, V9 = (float(LATENT.component[round((t - 0.6) * 100), 0]) for t in (0.7, 0.9))
+V7, V9 = LATENT.component(torch.tensor([[0.7], [0.9]], dtype=torch.float64))[:, 0].tolist()
 
 
 def bayes(
@@ -324,6 +324,22 @@ def u_xx(f: Any, x: Tensor) -> Tensor:
     return pde.slope(lambda x: pde.slope(f, x, 0)[1], x, 0)[1]
 
 
+def weighted_mse(y: Tensor, guess: Tensor, sigma: Tensor, power: float = 2.0) -> Tensor:
+    w = sigma**-power
+    return (w * (y - guess) ** 2).sum() / w.sum()
+
+
+def life(c: float, p: float, a: float) -> float:
+    return math.log(a) / c if p == 1 else (1 - a ** (1 - p)) / ((p - 1) * c)
+
+
+def latent(
+    rest: Tensor, v: Tensor, sigma: float, prior: float = 1.0, root: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    spread = 1 / (prior + (v**2).sum() / sigma**2)
+    return spread * (v * rest).sum() / sigma**2, spread**root
+
+
 def break_even(training: float, random: float, learned: float) -> float:
     return training / (random - learned) if random > learned else math.inf
 
@@ -377,6 +393,10 @@ RIGHT: dict[str, Any] = {
     "12.2": 625.0,
     "12.3": lambda f, x: u_t(f, x) - x[:, 2:] * u_xx(f, x),
     "12.4": break_even,
+    "13.1": weighted_mse,
+    "13.2": life,
+    "13.3": latent,
+    "13.4": 3.5052,
 }
 NUMBERS = [e for e, answer in RIGHT.items() if isinstance(answer, float)]
 PAIRS = [e for e, answer in RIGHT.items() if isinstance(answer, tuple)]
@@ -391,7 +411,7 @@ TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whol
 
 def test_every_exercise_has_an_answer_here() -> None:
     assert sorted(RIGHT) == sorted(EXERCISES)
-    assert len(EXERCISES) == 48
+    assert len(EXERCISES) == 52
 
 
 @pytest.mark.parametrize("exercise", RIGHT)
@@ -711,6 +731,10 @@ def test_a_function_that_is_written_into_its_stub_is_checked(path: Path) -> None
         ("11.3", lambda h, q, new: new @ torch.linalg.lstsq(h, q, driver="gelsd").solution),
         ("11.3", lambda h, q, new: new.numpy() @ np.linalg.lstsq(h.numpy(), q.numpy())[0]),
         ("12.4", lambda a, r, s: np.inf if s >= r else torch.tensor(a / (r - s))),
+        ("13.1", lambda y, g, s: np.average((y - g).numpy() ** 2, weights=s.numpy() ** -2.0)),
+        ("13.2", lambda c, p, a: life(c, p + 1e-9, a)),
+        ("13.3", lambda r, v, s: torch.stack(latent(r.float(), v.float(), s))),
+        ("13.4", 3.5),
     ],
 )
 def test_other_right_ways(
@@ -1132,6 +1156,43 @@ HINTS: list[tuple[str, Any, str]] = [
     ("12.4", lambda a, r, s: (r - s) / a, "other way round"),
     ("12.4", lambda a, r, s: a * s / r, "not the ratio"),
     ("12.4", lambda a, r, s: a, "Training costs once"),
+    ("13.1", lambda y, g, s: weighted_mse(y, g, s, 0.0), "all readings alike"),
+    ("13.1", lambda y, g, s: weighted_mse(y, g, s, 1.0), "square of the error bar"),
+    ("13.1", lambda y, g, s: weighted_mse(y, g, s, -2.0), "Upside down"),
+    ("13.1", lambda y, g, s: (((y - g) / s) ** 2).sum(), "the sum of the weights."),
+    ("13.1", lambda y, g, s: (((y - g) / s) ** 2).mean(), "not by how many"),
+    ("13.1", lambda y, g, s: ((y - g) / s**2).sum() / (s**-2).sum(), "Square the difference"),
+    ("13.1", lambda y, g, s: weighted_mse(y, g, s) ** 0.5, "its root"),
+    ("13.1", lambda y, g, s: y.sum(), "over the sum of w"),
+    ("13.1", lambda y, g, s: y - g, "one number"),
+    ("13.2", lambda c, p, a: life(c, p + 1, a), "q is p - 1, not p"),
+    ("13.2", lambda c, p, a: life(c, p / 2, a), "half of the engineers' exponent"),
+    ("13.2", lambda c, p, a: (1 - a ** (1 - p)) / c, "Divide by q"),
+    ("13.2", lambda c, p, a: -life(c, p, a), "The sign"),
+    ("13.2", lambda c, p, a: math.log(a) / c, "for every p"),
+    ("13.2", lambda c, p, a: (a - 1) / c, "first speed"),
+    ("13.2", lambda c, p, a: c * life(1.0, p, a), "Divide by C"),
+    ("13.2", lambda c, p, a: (1 - a ** (1 - p)) / ((p - 1) * c), "Right, but for p = 1"),
+    ("13.2", lambda c, p, a: a, "Solve (1)"),
+    ("13.3", lambda r, v, s: latent(r, v, s, prior=0.0), "forgets the prior"),
+    ("13.3", lambda r, v, s: latent(r, v, s, root=1.0), "the variance"),
+    ("13.3", lambda r, v, s: latent(r, v, s**0.5), "Square the noise"),
+    ("13.3", lambda r, v, s: latent(r, v, 1.0), "Divide by sigma^2"),
+    ("13.3", lambda r, v, s: latent(r, v, s * len(v) ** 0.5), "Sums over the readings"),
+    (
+        "13.3",
+        lambda r, v, s: (r.sum() / s**2 / (1 + (v**2).sum() / s**2), latent(r, v, s)[1]),
+        "Multiply each rest",
+    ),
+    ("13.3", lambda r, v, s: (r.sum(), v.sum()), "Formula (2)"),
+    ("13.3", lambda r, v, s: latent(r, v, s)[0], "two numbers"),
+    ("13.4", 0.2853, "one over it"),
+    ("13.4", 0.905, "the exponent"),
+    ("13.4", 3.14, "Keep the magnitude"),
+    ("13.4", 1.685, "logarithm of the distance"),
+    ("13.4", 4, "1 / distance"),
+    ("13.4", 1.254, "logarithm of the factor"),
+    ("13.4", 7, "Fit ln A"),
 ]
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import mamlkit as mk
 from mamlkit import yardsticks as ys
-from mamlkit.yardsticks.general import interpolate, polynomial, training_curves
+from mamlkit.yardsticks.general import polynomial
+from mamlkit.yardsticks.latent import interpolate, training_curves
 from tests.helpers import F64
 
 
@@ -184,8 +185,10 @@ def test_linear_latent_is_the_first_principal_component() -> None:
     x, y, _ = training_curves(fluids, 1000, 0)
     latent = ys.LinearLatent.fit(fluids)
     theirs = PCA(1, svd_solver="full").fit(y[:, :, 0].numpy())
-    assert abs(latent.component[:, 0] @ theirs.components_[0]) == pytest.approx(1.0, abs=1e-9)
-    np.testing.assert_allclose(latent.mean[:, 0], theirs.mean_)
+    assert abs(latent.component(x)[:, 0].numpy() @ theirs.components_[0]) == pytest.approx(
+        1.0, abs=1e-9
+    )
+    np.testing.assert_allclose(latent.mean(x)[:, 0], theirs.mean_)
     z = latent.latent(x, y[3])  # with the whole curve as support, it is the projection
     projected = theirs.transform(y[3:4, :, 0].numpy())[0, 0]
     assert abs(float(z)) == pytest.approx(abs(projected), rel=1e-9)
@@ -198,8 +201,8 @@ def test_gaussian_process_is_scikit_learns() -> None:
     x, y, new = batch.support.x[0], batch.support.y[0], batch.query.x[0]
     mean = ours.mean.adapt(x, y)
     theirs = GaussianProcessRegressor(ours.kernel, optimizer=None, alpha=0.0)
-    theirs.fit(ours.inputs(x).numpy(), (y - mean(x)).numpy())
-    expected = mean(new)[:, 0].numpy() + theirs.predict(ours.inputs(new).numpy()).ravel()
+    theirs.fit(x.numpy(), (y - mean(x)).numpy())
+    expected = mean(new)[:, 0].numpy() + theirs.predict(new.numpy()).ravel()
     np.testing.assert_allclose(ours.adapt(x, y)(new)[:, 0], expected, rtol=1e-7, atol=1e-9)
 
 
