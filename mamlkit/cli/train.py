@@ -25,9 +25,10 @@ from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import Curve, evaluate
 from mamlkit.models import ACTIVATIONS, MLP
 from mamlkit.tasks.base import Family
-from mamlkit.training.checkpoints import atomically, save_learner, versions
+from mamlkit.training.checkpoints import atomically, versions
 from mamlkit.training.loop import History, Plan, meta_train
 from mamlkit.training.ranks import join
+from mamlkit.training.saved import save_learner
 
 #: The learners of ``--learner``: each is called with (model, **settings).
 LEARNERS: dict[str, Callable[..., Any]] = {
@@ -46,7 +47,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
 #: What a learner asks of its network: a context to adapt, or features instead of outputs.
 NETWORKS: dict[str, dict[str, Any]] = {"cavia": {"context": 2}, "ridge": {"d_out": 40}}
 
-FILES = ("settings.json", "checkpoint.pt", "history.json", "learner.pt")
+FILES = ("settings.json", "checkpoint.pt", "history.json", "learner.npz")
 #: These do not change what a run computes, so a run may be resumed with others.
 MAY_CHANGE = ("device", "compile", "chunk_size", "checkpoint_every")
 
@@ -101,7 +102,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="meta-train a learner on a family of tasks; in one process or many",
         description="Meta-train a learner on a family of tasks and print its error on new test "
         "tasks, beside that of predicting zero. A finite family (fluids) is trained, validated and "
-        "tested on its own splits. The folder gets learner.pt, history.json, settings.json and "
+        "tested on its own splits. The folder gets learner.npz, history.json, settings.json and "
         "checkpoint.pt; the same command goes on where it was stopped.",
         epilog=f"families:\n{textwrap.indent(textwrap.fill(own, 76), '  ')}\n\nexamples:\n"
         "  mamlkit train sinusoid --shots 10 --iterations 2000 --out sinusoid\n"
@@ -171,7 +172,7 @@ def train(options: dict[str, Any], out: Path, command: str) -> History:
         checkpoint=out / "checkpoint.pt",
     )
     if first:
-        save_learner(learner, out / "learner.pt", **settings)
+        save_learner(learner, out / "learner.npz", **settings)
         history.save(out / "history.json")
         if history.interrupted:
             done = len(history.outer_loss)

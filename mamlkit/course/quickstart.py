@@ -15,8 +15,8 @@ from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.tasks import VapourPressure
 from mamlkit.tasks.fluids import Part
-from mamlkit.training.checkpoints import save_learner
 from mamlkit.training.loop import History, meta_train
+from mamlkit.training.saved import save_learner
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,8 +103,8 @@ def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     plots.curve_page(learner, fluids("test")).savefig(out / "curves.png", dpi=100)
     results.to_csv(out / "table.csv")
     history.save(out / "history.json")
-    save_learner(learner, out / "learner.pt", seed=seed, iterations=len(history.outer_loss))
-    print(f"Written to {out}: curves.png, table.csv, learner.pt, history.json")
+    save_learner(learner, out / "learner.npz", seed=seed, iterations=len(history.outer_loss))
+    print(f"Written to {out}: curves.png, table.csv, learner.npz, history.json")
     print(f"Done in {time.perf_counter() - start:.0f} s.")
 
 

@@ -1,11 +1,11 @@
-"""Checkpoints of a run and saved learners: written atomically, read without running code."""
+"""Checkpoints of a run: written atomically, read without running code."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import platform
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -18,44 +18,6 @@ from torch import Tensor, nn
 from mamlkit.errors import MamlkitError
 
 FORMAT = "mamlkit checkpoint 1"
-
-
-def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
-    """Write the learner's meta-parameters, with ``notes`` beside them.
-
-    Args:
-        learner: a meta-learner.
-        path: the file, written in one atomic step.
-        notes: plain numbers and text, such as seed and settings.
-
-    Raises:
-        MamlkitError: if the file cannot be written or a note is not plain.
-    """
-    check_learner(learner)
-    try:
-        json.dumps(notes)
-    except TypeError as error:
-        raise MamlkitError(
-            f"notes must be plain numbers, text, lists or dicts: {error}."
-        ) from error
-    content = {"learner": learner.state_dict(), "notes": notes, "described": learner.extra_repr()}
-    write_atomically(path, {**content, "description": repr(learner)})
-
-
-def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
-    """Load what :func:`save_learner` or a checkpoint holds into a learner built the same way.
-
-    Args:
-        learner: a learner with the same model and settings as the one that was saved.
-        path: the file. Of a checkpoint with validation, the best meta-parameters are taken.
-
-    Returns:
-        the notes given to :func:`save_learner`.
-
-    Raises:
-        MamlkitError: for a file that cannot be read or does not fit; the learner is unchanged.
-    """
-    return fill(learner, _read(path), path)
 
 
 def fill(learner: nn.Module, saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
@@ -109,12 +71,12 @@ def read_checkpoint(
     path: str | Path, learner: nn.Module, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Read a checkpoint of a run with the same ``settings``, or say plainly why not."""
-    saved = _read(path)
-    if "optimiser" not in saved:
+    if is_saved(path):
         raise MamlkitError(
             f"{path} holds a learner without a training run, so there is nothing to resume; use "
             "load_learner() to read it, or another checkpoint path."
         )
+    saved = read_file(path)
     theirs = saved.get("settings")
     if not isinstance(theirs, dict):
         raise MamlkitError(f"{path} is a damaged checkpoint: it lacks its settings.")
@@ -130,7 +92,17 @@ def read_checkpoint(
     return saved
 
 
-def _read(path: str | Path) -> dict[str, Any]:
+def is_saved(path: str | Path) -> bool:
+    """Is this a file of :func:`mamlkit.save`?"""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "description.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # whoever reads it says what is wrong
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """What :func:`write_atomically` wrote."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -280,7 +280,7 @@ def train(out: Path, *more: str, family: str = "sinusoid", iterations: int = 6) 
 
 
 def state(out: Path) -> dict[str, torch.Tensor]:
-    return torch.load(out / "learner.pt", weights_only=True)["learner"]
+    return mk.load(out / "learner.npz").state_dict()
 
 
 def test_train_saves_and_reports_what_evaluate_finds(tmp_path, capsys):
@@ -288,7 +288,7 @@ def test_train_saves_and_reports_what_evaluate_finds(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(train_job.FILES)
     model = mk.models.MLP(1, 1, hidden=(4,), x_range=(-5.0, 5.0), seed=3).double()
     learner, same = (mk.MAML(model, inner_steps=2) for _ in "ab")
-    notes = mk.load_learner(learner, tmp_path / "learner.pt")
+    notes = mk.load_learner(learner, tmp_path / "learner.npz")
     history = mk.meta_train(
         same, mk.tasks.Sinusoid(), 2, meta_batch=3, iterations=6, seed=3, progress=False
     )
@@ -343,9 +343,9 @@ def test_train_refuses_a_folder_with_another_run(tmp_path, capsys):
 
 
 def test_train_overwrites_nothing_of_yours(tmp_path, capsys):
-    (tmp_path / "learner.pt").write_text("mine")
+    (tmp_path / "learner.npz").write_text("mine")
     assert train(tmp_path) == 1
-    assert "holds learner.pt, but no settings.json" in capsys.readouterr().err
+    assert "holds learner.npz, but no settings.json" in capsys.readouterr().err
     assert [p.read_text() for p in tmp_path.iterdir()] == ["mine"]
     (tmp_path / "settings.json").write_text("[]")
     assert train(tmp_path) == 1

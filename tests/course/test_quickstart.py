@@ -26,7 +26,7 @@ def test_writes_a_picture_a_table_a_learner_and_a_history(result: Path) -> None:
     assert (result / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len(mk.History.load(result / "history.json").outer_loss) == 150
     learner = quickstart.make_learner(seed=0)
-    notes = mk.load_learner(learner, result / "learner.pt")
+    notes = mk.load_learner(learner, result / "learner.npz")
     assert notes == {"seed": 3, "iterations": 150}
     table = pd.read_csv(result / "table.csv", index_col=0)
     again = mk.evaluate(learner, quickstart.fluids("test"), 1, loss=mk.losses.rmse)

@@ -73,7 +73,7 @@ def test_a_tiny_run_of_the_bands_saves_what_loads(tmp_path: Path) -> None:
     bands.RECIPE.run(tmp_path, seeds=(7,), iterations=2, progress=False)
     for name in bands.PROTOCOLS:
         again = bands.build(name, 7)
-        notes = mk.load_learner(again, tmp_path / f"bands-{name}-7.pt")
+        notes = mk.load_learner(again, tmp_path / f"bands-{name}-7.npz")
         assert len(notes["outer_loss"]) == notes["settings"]["iterations"] == 2
         straight = bands.build(name, 7).double()
         plan = replace(bands.PROTOCOLS[name], iterations=2, seed=7)

@@ -78,7 +78,7 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
     charges.RECIPE.run(tmp_path, names=("anil", "ridge"), seeds=(7,), iterations=2, progress=False)
     for name in ("anil", "ridge"):
         again = charges.build(name, 7)
-        notes = mk.load_learner(again, tmp_path / f"charges-{name}-7.pt")
+        notes = mk.load_learner(again, tmp_path / f"charges-{name}-7.npz")
         assert len(notes["outer_loss"]) == 2
         assert bool(notes["tuned"]) == (name == "anil")
 

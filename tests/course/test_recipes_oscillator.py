@@ -43,7 +43,7 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
     oscillator.RECIPE.run(tmp_path, seeds=(7,), iterations=2, compile=False, progress=False)
     for name in oscillator.PROTOCOLS:
         again = oscillator.build(name, 7)
-        notes = mk.load_learner(again, tmp_path / f"oscillator-{name}-7.pt")
+        notes = mk.load_learner(again, tmp_path / f"oscillator-{name}-7.npz")
         assert notes["settings"]["iterations"] == 2
         assert any(
             not torch.equal(a, b)

@@ -94,7 +94,7 @@ def test_rivals_have_as_many_weights() -> None:
 def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
     pendulum.RECIPE.run(tmp_path, names=["free"], seeds=(7,), iterations=2, progress=False)
     again = pendulum.build("free", 7)
-    notes = mk.load_learner(again, tmp_path / "pendulum-free-7.pt")
+    notes = mk.load_learner(again, tmp_path / "pendulum-free-7.npz")
     assert len(notes["outer_loss"]) == 2
     straight = pendulum.build("free", 7, loss=mk.losses.derivatives)  # what training descends
     plan = replace(pendulum.PROTOCOLS["free"], iterations=2, seed=7)

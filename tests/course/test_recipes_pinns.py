@@ -109,7 +109,7 @@ def test_a_tiny_run_and_a_tiny_search(tmp_path: Path, monkeypatch: pytest.Monkey
     recipe = replace(pinns.RECIPE, trials={"told": trials})
     recipe.search(tmp_path, iterations=2, compile=False, progress=False)
     recipe.run(tmp_path, names=("told",), seeds=(7,), iterations=2, progress=False)
-    mk.load_learner(pinns.build("told", 7), tmp_path / "pinns-told-7.pt")
+    mk.load_learner(pinns.build("told", 7), tmp_path / "pinns-told-7.npz")
     pack = json.loads((tmp_path / "pinns.json").read_text())
     rows = pack["refined"]["rows"]
     assert len(rows) == 2 * 2 * 2

@@ -74,7 +74,7 @@ def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:
     recipe = replace(predators.RECIPE, tuned=partial(predators.tune, max_steps=3))
     recipe.run(tmp_path, names=("pooled",), seeds=(7,), iterations=2, progress=False)
     again = predators.build("pooled", 7)
-    notes = mk.load_learner(again, tmp_path / "predators-pooled-7.pt")
+    notes = mk.load_learner(again, tmp_path / "predators-pooled-7.npz")
     assert len(notes["outer_loss"]) == notes["settings"]["iterations"] == 2
     assert again.loss is predators.ONE_STEP
     straight = predators.build("pooled", 7, loss=mk.losses.derivatives)  # what training descends

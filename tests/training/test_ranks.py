@@ -283,7 +283,7 @@ def test_the_command_line_in_two_processes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         rest = ["--iterations", str(done + 3), "--out", str(tmp_path / name)]
         assert cli.main([*given, *rest]) == 0
-    a, b = (torch.load(tmp_path / name / "learner.pt")["learner"] for name in ("a", "b"))
+    a, b = (mk.load(tmp_path / name / "learner.npz").state_dict() for name in ("a", "b"))
     for name, value in b.items():
         torch.testing.assert_close(a[name], value, rtol=1e-9, atol=1e-9)
     settings = json.loads((tmp_path / "b" / "settings.json").read_text())

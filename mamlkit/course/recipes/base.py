@@ -16,8 +16,10 @@ from mamlkit.evaluation.curves import tune
 from mamlkit.learners import MAML
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.tasks import Family
-from mamlkit.training.checkpoints import load_learner, save_learner, versions
+from mamlkit.tasks.base import Shots
+from mamlkit.training.checkpoints import versions
 from mamlkit.training.loop import History, Plan, meta_train
+from mamlkit.training.saved import load_learner, save_learner
 
 SHIPPED_SEEDS = (0, 1, 2, 3, 4)
 SEARCH_SEED = 100  # not one of those that ship
@@ -84,7 +86,7 @@ class Recipe:
         and search tables of the recipe in the folder.
 
         Args:
-            out: a folder; run ``name`` with seed ``s`` goes to ``out/RECIPE-name-s.pt`` with its
+            out: a folder; run ``name`` with seed ``s`` goes to ``out/RECIPE-name-s.npz`` with its
                 notes.
             names: which of ``protocols``; None takes all.
             seeds: one run each; a seed fixes the start and all tasks.
@@ -187,7 +189,7 @@ class Recipe:
 
     def path(self, folder: Path, name: str, seed: int | str) -> Path:
         """The file of one learner in the folder of a run."""
-        return folder / f"{self.name}-{name}-{seed}.pt"
+        return folder / f"{self.name}-{name}-{seed}.npz"
 
     def pack(self, folder: Path) -> None:
         """Gather the learners and tables of this recipe in a folder into the files that ship."""
@@ -229,7 +231,7 @@ def settle(learner: Any, settings: Settings) -> Any:
 
 
 def tuned(
-    learner: MetaLearner, tasks: Family, shots: int, factors: Sequence[float], **settings: Any
+    learner: MetaLearner, tasks: Family, shots: Shots, factors: Sequence[float], **settings: Any
 ) -> dict[str, Any]:
     """Inner step size (the own one times one of ``factors``) and number of steps at test time,
     chosen by :func:`mamlkit.tune` on validation tasks, which gets ``settings``. Nothing is chosen

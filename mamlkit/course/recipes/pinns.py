@@ -19,8 +19,8 @@ from mamlkit.models import MLP
 from mamlkit.physics.pde import Ansatz, burgers, residual_loss
 from mamlkit.physics.solve import Method, refine, steps_to
 from mamlkit.tasks import Burgers
-from mamlkit.training.checkpoints import load_learner
 from mamlkit.training.loop import Plan
+from mamlkit.training.saved import load_learner
 from mamlkit.yardsticks.general import Pooled
 
 #: The winners of the search on :data:`VALIDATION_NU`: outer step, and inner step of the two that
