@@ -7,7 +7,7 @@ from typing import Any as _Any
 
 from mamlkit import learners, losses, models, ode, physics, tasks, training, yardsticks
 from mamlkit.course.checking import check
-from mamlkit.errors import MamlkitError
+from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.evaluation import (
     Curve,
     calibration,
@@ -20,6 +20,7 @@ from mamlkit.evaluation import (
     tune,
     zero_step_gap,
 )
+from mamlkit.fitting import Fit, fit
 from mamlkit.learners import (
     ANIL,
     CAVIA,
@@ -39,8 +40,8 @@ from mamlkit.learners import (
     where_next,
 )
 from mamlkit.physics import Simulator
-from mamlkit.tasks import Data, Family, TaskBatch
-from mamlkit.training import History, Plan, load_learner, meta_train, save_learner
+from mamlkit.tasks import Data, Family, Readings, TaskBatch
+from mamlkit.training import History, Plan, load, load_learner, meta_train, save, save_learner
 
 if _TYPE_CHECKING:
     from mamlkit.course import recipes
@@ -59,14 +60,17 @@ __all__ = [
     "Data",
     "Ensemble",
     "Family",
+    "Fit",
     "History",
     "ImplicitMAML",
     "MAMLPlusPlus",
     "MamlkitError",
+    "MamlkitWarning",
     "MetaSGD",
     "Multistart",
     "Plan",
     "Prototypes",
+    "Readings",
     "Reptile",
     "RidgeHead",
     "Simulator",
@@ -77,7 +81,9 @@ __all__ = [
     "cost_table",
     "error_against_shots",
     "evaluate",
+    "fit",
     "learners",
+    "load",
     "load_learner",
     "losses",
     "meta_train",
@@ -87,6 +93,7 @@ __all__ = [
     "plots",
     "recalibrate",
     "recipes",
+    "save",
     "save_learner",
     "shuffled_support",
     "tasks",

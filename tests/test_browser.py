@@ -32,6 +32,7 @@ WIDGETS = {
     "10_the_pendulum_and_its_energy": " m, 1.2 rad, 5 steps. ",
     "11_reading_charges_from_weights": "charges read off: ",
     "12_pinns_that_start_warm": ", told start: error ",
+    "13_bring_your_own_table": " known: length 1.5 after ",
 }
 FLAGS = [
     "--no-sandbox",

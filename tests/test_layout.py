@@ -9,7 +9,7 @@ from pathlib import Path
 import mamlkit as mk
 
 ROOMS = "errors checks ode losses models tasks learners training physics evaluation yardsticks show"
-ORDER = [*ROOMS.split(), "course", "cli"]
+ORDER = [*ROOMS.split(), "fitting", "course", "cli"]
 
 
 def test_rooms_import_only_from_rooms_above() -> None:

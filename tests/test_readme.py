@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import textwrap
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 import torch
 
 import mamlkit as mk
-from mamlkit.cli import build_parser
+from mamlkit import fitting
+from mamlkit.cli import build_parser, main
 from tests.helpers import ROOT
 
 mpl.use("Agg")
@@ -63,6 +67,32 @@ def test_the_page_on_growing_runs_and_its_memory_is_as_printed(capsys):
     assert [size for size, _ in printed] == ["256", "64", "16"]
     for size, megabytes in printed:  # other versions of torch keep a little more or less
         assert abs(float(megabytes) / float(told[size]) - 1) < 0.2
+
+
+def test_the_page_on_tables_runs_as_it_is_printed(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "from_your_table.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fitting, "PLAN", replace(fitting.PLAN, iterations=5, compile=False))
+    commands = re.findall(r"^mamlkit (.*)$", page, re.M)
+    assert [command.split()[0] for command in commands] == ["fit", "predict"]
+    shutil.copy(mk.tasks.measured("cracks"), "cracks.csv")
+    (new,) = re.findall(r"```text\n(specimen,cycles,length\nA7.*?)```", page, re.S)
+    Path("new.csv").write_text(new, encoding="utf-8")
+    for command in commands:
+        assert main(command.split()) == 0
+    said = capsys.readouterr().out
+    assert "best: linear latent, setting 2" in said  # which takes no training
+    told = pd.read_csv("predictions.csv").prediction.dropna().round(3).astype(str)
+    (printed,) = re.findall(r"```text\n(specimen  cycles.*?)```", page, re.S)
+    assert all(value.ljust(5, "0") in printed for value in told)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 4
+    names: dict = {}
+    for block in blocks:
+        shorter = block.replace("iterations=200", "iterations=5, progress=False")
+        exec(compile(shorter, "from_your_table.md", "exec"), names)
+    assert repr(names["again"]) == repr(names["result"])
+    assert float(names["low"]) < float(names["high"])
 
 
 def examples():

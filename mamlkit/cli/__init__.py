@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from mamlkit.cli import lab, quickstart, reproduce, train
+from mamlkit.cli import fit, lab, quickstart, reproduce, train
 from mamlkit.cli.common import DONE, FAILED, INTERRUPTED, WRONG_USAGE, make_parser
 from mamlkit.errors import MamlkitError
 
@@ -46,6 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mamlkit {version('mamlkit')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for command in (quickstart, lab, train, reproduce):
-        command.add(commands).set_defaults(run=command.run)
+    for add, run in (
+        (quickstart.add, quickstart.run),
+        (lab.add, lab.run),
+        (fit.add, fit.run),
+        (fit.add_predict, fit.run_predict),
+        (train.add, train.run),
+        (reproduce.add, reproduce.run),
+    ):
+        add(commands).set_defaults(run=run)
     return parser

@@ -19,6 +19,7 @@ from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, Me
 from mamlkit.learners.prototypes import Prototypes
 from mamlkit.learners.reptile import Reptile
 from mamlkit.learners.rules import Rule, adam, chain, clip, momentum
+from mamlkit.learners.scaled import Scaled
 
 __all__ = [
     "ANIL",
@@ -45,6 +46,7 @@ __all__ = [
     "Reptile",
     "RidgeHead",
     "Rule",
+    "Scaled",
     "adam",
     "chain",
     "clip",

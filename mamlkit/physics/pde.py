@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
-from mamlkit.checks import number
+from mamlkit.checks import number, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.losses import Loss, Predict
 
@@ -58,6 +58,7 @@ def poisson(predict: Predict, x: Tensor) -> Tensor:
     return -u_xx
 
 
+@remade
 def residual_loss(operator: Operator, edge_weight: float = 1.0) -> Loss:
     """A loss for :class:`mamlkit.tasks.Collocation`: the weighted mean of the squared residual,
     plus ``edge_weight`` times the mean squared error on the edge. It never reads ``y``.

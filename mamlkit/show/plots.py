@@ -24,7 +24,7 @@ from mamlkit.checks import fresh_generator
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import Curve, adapt_one, evaluate
 from mamlkit.losses import Predict, rmse
-from mamlkit.tasks.base import Family, TaskBatch, check_family
+from mamlkit.tasks.base import Family, Readings, TaskBatch, check_family
 from mamlkit.training.loop import History
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def adaptation_fan(
         MamlkitError: if the family has more than one input or output, or fewer tasks than asked.
     """
     check_one_dimensional(family)
-    drawn = tasks_to_draw(family, shots, seed, task).task(task)
+    drawn = task_to_draw(family, shots, seed, task)
     x, _ = family.true_curve(drawn.physics)
     found = predictions(learner, drawn, steps)
     alone = type(learner).__name__
@@ -248,7 +248,7 @@ def curve_page(learner: Any, family: Family, shots: int = 1, seed: int = 0) -> F
         for ax in grid.flat[len(errors) :]:
             ax.set_visible(False)
         for i, (ax, error) in enumerate(zip(grid.flat, errors, strict=False)):
-            support, _, physics = task = batch.task(i)
+            support, _, physics = task = without_padding(batch.task(i))
             x, y = family.true_curve(physics)
             predicted = adapt_one(learner, task)(x).detach().cpu()
             ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-")
@@ -300,6 +300,81 @@ def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
     return figure
 
 
+def fit_page(frame: pd.DataFrame, about: Mapping[str, Any], most: int = 24) -> Figure:
+    """Draw what was predicted of each system of a table on one page, a small picture each, of the
+    first ``most`` systems; see :func:`predicted`.
+
+    Args:
+        frame: readings and predictions, as :attr:`mamlkit.Fit.predictions` or
+            :meth:`mamlkit.Fit.predict` give them.
+        about: :attr:`mamlkit.Fit.about`, which says what the columns are.
+        most: how many systems to draw.
+    """
+    systems = list(dict.fromkeys(frame[about["task"]]))[:most]
+    columns = min(4, len(systems))
+    rows = -(-len(systems) // columns)
+    size = (max(2.6 * columns, 5.2), 2.1 * rows + 0.8)
+    with mpl.rc_context(STYLE):
+        figure, grid = plt.subplots(rows, columns, squeeze=False, figsize=size)
+        for ax in grid.flat[len(systems) :]:
+            ax.set_visible(False)
+        for ax, system in zip(grid.flat, systems, strict=False):
+            predicted(frame[frame[about["task"]] == system], about, ax)
+            ax.set_title(str(system), fontsize=9)
+            ax.tick_params(labelsize=8)
+            ax.set(xlabel="", ylabel="")
+        labels = _predicted_labels(about)
+        figure.supxlabel(labels[0], fontsize=11)
+        figure.supylabel(labels[1], fontsize=11)
+        handles = dict(zip(*grid[0, 0].get_legend_handles_labels()[::-1], strict=True))
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
+    return figure
+
+
+def predicted(frame: pd.DataFrame, about: Mapping[str, Any], ax: Axes | None = None) -> Axes:
+    """Draw one system: its known readings, and for the others the prediction with its intervals of
+    50 % and 90 % against the first input. Of several inputs, where there is no one curve: what was
+    predicted against what was measured. Of several outputs the first.
+    """
+    ax = _axes(ax)
+    name = about["outputs"][0]
+    end = "" if len(about["outputs"]) == 1 else f"_{name}"
+    frame = frame.sort_values(about["inputs"][0])
+    asked = frame[frame[f"prediction{end}"].notna()]
+    shown = frame[frame[f"prediction{end}"].isna() & frame[name].notna()]
+    later = asked[asked[name].notna()]
+    middle = asked[f"prediction{end}"]
+    hollow: Any = {**points(5), "markerfacecolor": "white", "markeredgecolor": MEASURED}
+    if len(about["inputs"]) > 1:
+        reach = [middle - asked[f"low90{end}"], asked[f"high90{end}"] - middle]
+        bars: Any = {"fmt": "none", "ecolor": COLOURS[0], "elinewidth": 1.2}
+        ax.errorbar(asked[name].fillna(middle), middle, yerr=reach, **bars, label="90 %")
+        ax.plot(later[name], later[f"prediction{end}"], **hollow, label="prediction")
+        ax.axline((float(middle.iloc[0]),) * 2 if len(middle) else (0, 0), slope=1, color="grey")
+    else:
+        at = asked[about["inputs"][0]]
+        for level, alpha in ((90, 0.15), (50, 0.3)):
+            ends = (asked[f"low{level}{end}"], asked[f"high{level}{end}"])
+            ax.fill_between(at, *ends, color=COLOURS[0], alpha=alpha, lw=0, label=f"{level} %")
+        ax.plot(at, middle, **line(0), label="prediction")
+        if len(later):
+            ax.plot(later[about["inputs"][0]], later[name], **hollow, label="measured later")
+        ax.plot(shown[about["inputs"][0]], shown[name], **points(5), label="known")
+    xlabel, ylabel = _predicted_labels(about)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def _predicted_labels(about: Mapping[str, Any]) -> tuple[str, str]:
+    def label(name: str) -> str:
+        return f"{name} [{about['units'][name]}]" if name in about["units"] else name
+
+    own = label(about["outputs"][0])
+    if len(about["inputs"]) > 1:
+        return f"{own}, measured", f"{own}, predicted"
+    return label(about["inputs"][0]), own
+
+
 def check_one_dimensional(family: Family) -> None:
     """Refuse a family that has no single curve to draw."""
     check_family(family)
@@ -310,18 +385,26 @@ def check_one_dimensional(family: Family) -> None:
         )
 
 
-def tasks_to_draw(family: Family, shots: int, seed: int, task: int) -> TaskBatch:
-    """A batch, in float64, that holds task number ``task``: of a finite family, every member."""
+def task_to_draw(family: Family, shots: int, seed: int, task: int) -> TaskBatch:
+    """Task number ``task`` in float64: of a finite family that member."""
     if isinstance(task, bool) or not isinstance(task, int) or task < 0:
         raise MamlkitError(f"task must be a whole number >= 0, but {task!r} was given.")
-    generator = fresh_generator(seed)
+    drawn: Any = {"generator": fresh_generator(seed), "dtype": torch.float64}
     if family.n_members is None:
-        return family.sample(task + 1, shots, generator=generator, dtype=torch.float64)
+        return family.sample(task + 1, shots, **drawn).task(task)
     if task >= family.n_members:
         raise MamlkitError(
             f"task={task}, but this family has {family.n_members} members; count from 0."
         )
-    return family.every(shots, generator=generator, dtype=torch.float64)
+    return without_padding(family.every(shots, **drawn).task(task))
+
+
+def without_padding(task: TaskBatch) -> TaskBatch:
+    """One task, its support without readings of weight 0."""
+    if not isinstance(task.support, Readings):
+        return task
+    there = (task.support.weight > 0).any(-1)
+    return task._replace(support=Readings(*(leaf[there] for leaf in task.support)))
 
 
 def draw_task(ax: Axes, family: Family, task: TaskBatch, curves: Mapping[str, Tensor]) -> None:
@@ -342,7 +425,7 @@ def predictions(learner: Any, task: TaskBatch, steps: Iterable[int]) -> dict[str
     """
     if not hasattr(learner, "inner_steps"):
         return {"": adapt_one(learner, task)}
-    return {steps_label(k): learner.adapt(*task.support, steps=k) for k in steps}
+    return {steps_label(k): learner.adapt(task.support, steps=k) for k in steps}
 
 
 def steps_label(steps: int) -> str:
