@@ -1,13 +1,13 @@
 """Checks of plain values: numbers, intervals, names, generators, points. Each returns the value in
-the form that the rest works with, or says what was given and what is needed. And :func:`remade`, by
-which functions that are made can be saved.
+the form that the rest works with, or says what was given and what is needed. And what a function is
+called, and how it was made, so that it can be saved.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -39,6 +39,15 @@ def remade(maker: Callable[P, T]) -> Callable[P, T]:
 
     object.__setattr__(make, "remade", True)
     return make
+
+
+def name_of(function: Any) -> str:
+    """What a function is called, in words that are the same in every process."""
+    if isinstance(function, partial):
+        given = [repr(value) for value in function.args]
+        given += [f"{name}={value!r}" for name, value in function.keywords.items()]
+        return f"{name_of(function.func)}({', '.join(given)})"
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def count(name: str, value: Any, least: int = 1) -> int:

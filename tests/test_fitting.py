@@ -194,6 +194,8 @@ def test_dates_are_counted_from_the_first_day_of_the_table() -> None:
     new = pd.DataFrame({"tree": "z", "day": ["2024-03-02", "2024-03-03", "2024-03-05"]})
     new["height"] = [2.4, 3.6, np.nan]
     assert found.predict(new).prediction[2] == pytest.approx(6.0, rel=0.05)
+    with pytest.raises(mk.MamlkitError, match="'day' held dates when the table was fitted"):
+        found.predict(new.assign(day=[1.0, 2.0, 4.0]))
 
 
 def test_four_systems_are_enough_and_two_are_not() -> None:

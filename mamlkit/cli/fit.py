@@ -17,6 +17,51 @@ from mamlkit.tasks.rows import check_column, read_csv
 from mamlkit.tasks.table import Table
 from mamlkit.training.saved import load
 
+_column: dict[str, Any] = {"metavar": "COLUMN"}
+_columns: dict[str, Any] = {"action": "append", **_column}
+#: Name, text, and what argparse takes.
+OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("task", "which system a line belongs to", {"required": True, **_column}),
+    ("x", "an input; give it again for more", {"required": True, **_columns}),
+    ("y", "an output; give it again for more", {"required": True, **_columns}),
+    ("sigma", "error bars of y; one, or one for each output", _columns),
+    (
+        "shots",
+        "readings of a new system that will be known",
+        {"type": whole(0), "default": 4, "metavar": "N"},
+    ),
+    (
+        "support",
+        "which those are: random; first, those with the smallest first input; or a column that "
+        "marks them",
+        {"default": "random", "metavar": "WHICH"},
+    ),
+    ("log", "learn its logarithm; give it again for more", {"default": [], **_columns}),
+    ("log-x", "learn logarithms of all inputs", {"action": "store_true"}),
+    ("log-y", "learn logarithms of all outputs", {"action": "store_true"}),
+    (
+        "unit",
+        "a unit for pictures; give it again for more",
+        {"action": "append", "default": [], "metavar": "COLUMN=UNIT"},
+    ),
+    (
+        "folds",
+        "parts of the systems, each held out once",
+        {"type": whole(3), "default": 5, "metavar": "N"},
+    ),
+    (
+        "only",
+        f"try this one and no others; give it again for more: {', '.join(CANDIDATES)}",
+        {"action": "append", "choices": list(CANDIDATES), "metavar": "NAME"},
+    ),
+    ("seed", "fixes folds and supports", {"type": whole(0), "default": 0, "metavar": "N"}),
+    (
+        "out",
+        "where the result goes",
+        {"type": Path, "default": Path("mamlkit-fit"), "metavar": "DIR"},
+    ),
+]
+
 
 def add(commands: Any) -> argparse.ArgumentParser:
     """The options of ``fit``."""
@@ -35,52 +80,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "      --log-x --log-y --out quakes",
     )
     command.add_argument("csv", type=Path, metavar="CSV", help="the table: one reading a line")
-    option = command.add_argument
-    option("--task", required=True, metavar="COLUMN", help="which system a line belongs to")
-    many: Any = {"action": "append", "required": True, "metavar": "COLUMN"}
-    option("--x", **many, help="an input; give it again for more")
-    option("--y", **many, help="an output; give it again for more")
-    option("--sigma", action="append", metavar="COLUMN", help="error bars of y")
-    option(
-        "--shots",
-        type=whole(0),
-        default=4,
-        metavar="N",
-        help="readings of a new system that will be known (default: %(default)s)",
-    )
-    option(
-        "--support",
-        default="random",
-        metavar="WHICH",
-        help="which those are: random; first, those with the smallest first input; or a column "
-        "that marks them (default: %(default)s)",
-    )
-    option("--log", action="append", default=[], metavar="COLUMN", help="learn its logarithm")
-    option("--log-x", action="store_true", help="learn logarithms of all inputs")
-    option("--log-y", action="store_true", help="learn logarithms of all outputs")
-    option("--unit", action="append", default=[], metavar="COLUMN=UNIT", help="for pictures")
-    option(
-        "--folds",
-        type=whole(3),
-        default=5,
-        metavar="N",
-        help="parts of the systems, each held out once (default: %(default)s)",
-    )
-    option(
-        "--only",
-        action="append",
-        choices=list(CANDIDATES),
-        metavar="NAME",
-        help=f"try this one and no others; give it again for more: {', '.join(CANDIDATES)}",
-    )
-    option("--seed", type=whole(0), default=0, metavar="N", help="fixes folds and supports")
-    option(
-        "--out",
-        type=Path,
-        default=Path("mamlkit-fit"),
-        metavar="DIR",
-        help="where the result goes (default: %(default)s)",
-    )
+    for name, text, settings in OPTIONS:
+        shown = " (default: %(default)s)" if settings.get("default") else ""
+        command.add_argument(f"--{name}", help=text + shown, **settings)
     return command
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from mamlkit.checks import Made, count, number
+from mamlkit.checks import Made, count, name_of, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted, Episodes, Weights, run_model
 from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
@@ -133,7 +133,7 @@ class MetaLearner(nn.Module):
         """The settings, for printing and to tell checkpoints apart."""
         unusual = [name for name, usual in self._unusual if getattr(self, name) != usual]
         told = [f"{name}={getattr(self, name)!r}" for name in (*self._settings, *unusual)]
-        return ", ".join([*told, f"loss={getattr(self.loss, '__name__', self.loss)}"])
+        return ", ".join([*told, f"loss={name_of(self.loss)}"])
 
     def network(self) -> nn.Module:
         """The model, whose parameters tell type and device."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from mamlkit.checks import interval
+from mamlkit.checks import interval, name_of
 from mamlkit.errors import MamlkitError
 
 #: ``(x [n, d_in], parameters by name) -> y [n, d_out]``; each parameter is a scalar tensor.
@@ -107,4 +107,4 @@ class Simulator(nn.Module):
     def extra_repr(self) -> str:
         """The law, the bounds and the units."""
         spans = [f"{n}=({a:g}, {b:g}) {self.units[n]}".strip() for n, (a, b) in self.bounds.items()]
-        return ", ".join([getattr(self.law, "__name__", type(self.law).__name__), *spans])
+        return ", ".join([name_of(self.law), *spans])

@@ -96,55 +96,23 @@ def read_rows(
     Raises:
         MamlkitError: for a column that is not there, or what is no finite number.
     """
-    import pandas as pd
-
-    if not isinstance(frame, pd.DataFrame):
-        raise MamlkitError(
-            f"frame must be a pandas.DataFrame, but {type(frame).__name__} was given."
-        )
     inputs, outputs, bars = ([*listed(c)] for c in (x, y, sigma or []))
-    for column in (task, *inputs, *outputs, *bars):
-        check_column(frame, column)
-    if not inputs or not outputs or len(bars) not in (0, 1, len(outputs)):
-        raise MamlkitError(
-            f"a table needs inputs x, outputs y, and no error bar, one, or one for each output; "
-            f"but x={inputs}, y={outputs}, sigma={bars} were given."
-        )
-    if len(frame) == 0:
-        raise MamlkitError("the table has no rows.")
-    system = frame[task]
-    if system.isna().any():
-        row = int(system.isna().to_numpy().argmax())
-        raise MamlkitError(f"row {row + 1} has nothing in {task!r}, so it belongs to no system.")
-    codes, found = pd.factorize(system)
-    names = [str(name) for name in found]
-    if len(set(names)) < len(names):
-        alike = next(name for name in names if names.count(name) > 1)
-        raise MamlkitError(
-            f"{task!r} holds {alike} as a number and as text; write a system's name in one way."
-        )
+    _check(frame, task, inputs, outputs, bars)
+    codes, names = _systems(frame[task], task)
 
     def where(i: int) -> str:
         return f"row {i + 1} (system {names[codes[i]]!r})"
 
-    columns: dict[str, Any] = {n: frame[n] for n in dict.fromkeys((*inputs, *outputs, *bars))}
-    starts = dict(origins or {})
-    for name in inputs:
-        if (days := dates(frame[name])) is not None:
-            start = starts.setdefault(name, str(days.min().date()))
-            columns[name] = (days - pd.Timestamp(start)) / pd.Timedelta(days=1)
+    columns, starts = _days(frame, inputs, [*outputs, *bars], dict(origins or {}))
     numbers = {name: _numbers(column, name, where) for name, column in columns.items()}
     x_all, y_all = (np.stack([numbers[c] for c in part], axis=1) for part in (inputs, outputs))
     s_all = np.stack([numbers[c] for c in bars], axis=1) if bars else None
-    notes = []
-    lost = {name: np.isnan(numbers[name]) for name in numbers}
     asked = np.isnan(y_all).all(1) if missing_y else np.zeros(len(frame), dtype=bool)
-    kept = np.ones(len(frame), dtype=bool)
-    for i in np.flatnonzero(np.any(list(lost.values()), axis=0)).tolist():
-        gone = [n for n in lost if lost[n][i] and not (asked[i] and n not in inputs)]
-        if gone:
-            kept[i] = False
-            notes.append(f"{where(i)} has nothing in {', '.join(map(repr, gone))}: left out.")
+    gaps = np.stack([np.isnan(v) & ~(asked & (n not in inputs)) for n, v in numbers.items()])
+    kept, notes = ~gaps.any(0), []
+    for i in np.flatnonzero(~kept).tolist():
+        lost = ", ".join(repr(n) for n, gap in zip(numbers, gaps[:, i], strict=True) if gap)
+        notes.append(f"{where(i)} has nothing in {lost}: left out.")
     if s_all is not None and (wrong := (s_all <= 0).any(1) & kept).any():
         first = int(wrong.argmax())
         raise MamlkitError(
@@ -153,13 +121,12 @@ def read_rows(
     if not kept.any():
         raise MamlkitError(f"no row is a whole reading; the first: {notes[0]}")
     notes += _odd(frame, [task, *inputs, *outputs], kept, numbers, inputs, where)
-    there = [k for k in range(len(names)) if (codes[kept] == k).any()]
-    gone = [names[k] for k in range(len(names)) if k not in there]
+    there, place = np.unique(codes[kept], return_inverse=True)
+    gone = [name for k, name in enumerate(names) if k not in there]
     notes += [f"system {name!r} has no whole reading, so it is not in the table." for name in gone]
-    places = {k: i for i, k in enumerate(there)}
     return Rows(
         names=[names[k] for k in there],
-        system=np.array([places[k] for k in codes[kept]]),
+        system=place,
         x=x_all[kept],
         y=y_all[kept],
         sigma=None if s_all is None else s_all[kept],
@@ -169,6 +136,64 @@ def read_rows(
         index=np.flatnonzero(kept),
         notes=notes,
     )
+
+
+def _check(frame: Any, task: str, inputs: list[str], outputs: list[str], bars: list[str]) -> None:
+    """Refuse what is no frame, has no rows, or lacks a column."""
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise MamlkitError(
+            f"frame must be a pandas.DataFrame, but {type(frame).__name__} was given."
+        )
+    for column in (task, *inputs, *outputs, *bars):
+        check_column(frame, column)
+    if not inputs or not outputs or len(bars) not in (0, 1, len(outputs)):
+        raise MamlkitError(
+            f"a table needs inputs x, outputs y, and no error bar, one, or one for each output; "
+            f"but x={inputs}, y={outputs}, sigma={bars} were given."
+        )
+    if len(frame) == 0:
+        raise MamlkitError("the table has no rows.")
+
+
+def _systems(column: pd.Series[Any], task: str) -> tuple[Any, list[str]]:
+    """The place of each row's system in a list of names, and that list."""
+    import pandas as pd
+
+    if column.isna().any():
+        row = int(column.isna().to_numpy().argmax())
+        raise MamlkitError(f"row {row + 1} has nothing in {task!r}, so it belongs to no system.")
+    codes, found = pd.factorize(column)
+    names = [str(name) for name in found]
+    if len(set(names)) < len(names):
+        alike = next(name for name in names if names.count(name) > 1)
+        raise MamlkitError(
+            f"{task!r} holds {alike} as a number and as text; write a system's name in one way."
+        )
+    return codes, names
+
+
+def _days(
+    frame: pd.DataFrame, inputs: list[str], others: list[str], starts: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The columns, with inputs that are dates as days since ``starts``, or since the first; and
+    those first days.
+    """
+    import pandas as pd
+
+    columns: dict[str, Any] = {name: frame[name] for name in dict.fromkeys((*inputs, *others))}
+    for name in inputs:
+        days = dates(frame[name])
+        if days is None and name in starts:
+            raise MamlkitError(
+                f"{name!r} held dates when the table was fitted, but here {frame[name].iloc[0]!r}; "
+                "write dates as 2024-12-31."
+            )
+        if days is not None:
+            start = starts.setdefault(name, str(days.min().date()))
+            columns[name] = (days - pd.Timestamp(start)) / pd.Timedelta(days=1)
+    return columns, starts
 
 
 def check_column(frame: pd.DataFrame, name: str) -> None:

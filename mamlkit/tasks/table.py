@@ -96,17 +96,7 @@ class Table(Family):
                     f"system {name!r} has {len(parts[0])} inputs, {len(parts[1])} outputs, "
                     f"{len(parts[2])} error bars and {len(parts[3])} marks; each reading needs one."
                 )
-        if sigma is not None:
-            bad = [n for n, bar in zip(self.names, bars, strict=True) if not bool((bar > 0).all())]
-            if bad or bars[0].shape[1] not in (1, self.d_out):
-                raise MamlkitError(
-                    f"sigma must hold error bars > 0, one a reading or one for each of the "
-                    f"{self.d_out} outputs; look at system {(bad or self.names)[0]!r}."
-                )
-        weights = [
-            torch.ones(len(each), 1, dtype=torch.float64) if sigma is None else each**-2.0
-            for each in bars
-        ]
+        weights = _weights(None if sigma is None else bars, ys, self.names)
         self.input_names = _names("inputs", inputs, self.d_in, "x")
         self.output_names = _names("outputs", outputs, self.d_out, "y")
         self.units = dict(units or {})
@@ -336,6 +326,21 @@ def _columns(what: str, values: Sequence[Any], names: Sequence[str]) -> list[Ten
             f"columns; it holds {len(values)}, with {sorted({c.shape[1] for c in found})} columns."
         )
     return found
+
+
+def _weights(
+    bars: Sequence[Tensor] | None, ys: Sequence[Tensor], names: Sequence[str]
+) -> list[Tensor]:
+    """One over the square of the error bars ``[n, 1]`` or ``[n, d_out]``; 1 without any."""
+    if bars is None:
+        return [torch.ones(len(y), 1, dtype=torch.float64) for y in ys]
+    bad = [name for name, bar in zip(names, bars, strict=True) if not bool((bar > 0).all())]
+    if bad or bars[0].shape[1] not in (1, ys[0].shape[1]):
+        raise MamlkitError(
+            f"sigma must hold error bars > 0, one a reading or one for each of the "
+            f"{ys[0].shape[1]} outputs; look at system {(bad or names)[0]!r}."
+        )
+    return [bar**-2.0 for bar in bars]
 
 
 def _names(what: str, names: Sequence[str] | None, size: int, stem: str) -> tuple[str, ...]:

@@ -312,3 +312,21 @@ def test_a_float32_module_with_adapt_alone_is_a_learner() -> None:
 
     curve = mk.evaluate(Constant(), mk.tasks.LinearLaw(), 3, n_tasks=5)
     assert curve.losses.shape == (5, 1)
+
+
+@pytest.mark.parametrize("shots", [0, 3])
+def test_predictions_come_point_by_point(shots: int) -> None:
+    learner = mk.MAML(mk.models.MLP(1, 1, (5,)).double(), 0.05, 2)
+    given = {"steps": 2, "n_tasks": 4, "queries": 5, "seed": 3}
+    family = mk.tasks.Sinusoid()
+    plain = mk.evaluate(learner, family, shots, **given)
+    curve = mk.evaluate(learner, family, shots, predictions=True, **given)
+    assert plain.predictions is None
+    assert torch.equal(curve.losses, plain.losses)
+    assert curve.predictions is not None
+    assert curve.predictions.shape == (4, 3, 5, 1)
+    by_hand = ((curve.predictions - curve.query.y[:, None]) ** 2).mean((2, 3))
+    torch.testing.assert_close(by_hand, curve.losses)
+    zero = mk.evaluate(mk.yardsticks.Zero(), family, shots, n_tasks=4, predictions=True)
+    assert zero.predictions is not None
+    assert not zero.predictions.any()

@@ -159,12 +159,19 @@ def test_what_is_your_own_is_asked_for_by_name_and_handed_over(tmp_path: Path) -
 def test_a_partial_loss_of_the_package_loads_in_a_new_process(tmp_path: Path) -> None:
     loss = partial(mk.losses.cross_entropy)
     learner = mk.MAML(net(3), 0.1, loss=loss)
-    mk.save(learner, tmp_path / "a")
-    code = f"import mamlkit as mk; print(mk.load({str(tmp_path / 'a')!r}).loss.func.__name__)"
+    mk.save_learner(learner, tmp_path / "a", seed=3)
+    path = str(tmp_path / "a")
+    code = f"""
+from functools import partial
+import mamlkit as mk
+print(mk.load({path!r}).loss.func.__name__)
+same = mk.MAML(mk.models.MLP(1, 3, (6,)).double(), 0.1, loss=partial(mk.losses.cross_entropy))
+print(mk.load_learner(same, {path!r}))
+"""
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout == "cross_entropy\n"
+    assert run.stdout == "cross_entropy\n{'seed': 3}\n"
 
 
 def test_losses_that_were_made_are_made_again(tmp_path: Path) -> None:
