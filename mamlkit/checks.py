@@ -6,9 +6,11 @@ called, and how it was made, so that it can be saved.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
@@ -88,6 +90,13 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     if value not in choices:
         raise MamlkitError(f"{name}={value!r} is not known; choose from {choices}.")
     return str(value)
+
+
+def as_path(path: str | Path) -> Path:
+    """A path, in which ``~`` is the home folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise MamlkitError(f"a path must be text, but {type(path).__name__} was given.")
+    return Path(path).expanduser()
 
 
 def fresh_generator(seed: int | None = None) -> torch.Generator:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from mamlkit.checks import count, one_of
+from mamlkit.checks import as_path, count, one_of
 from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.evaluation.calibration import Banded, Recalibrated
 from mamlkit.evaluation.curves import curve_of, half_width, new_tasks
@@ -187,7 +187,7 @@ class Fit:
 
         from mamlkit.show.plots import fit_page
 
-        out = Path(path)
+        out = as_path(path)
         save(self, out / "saved.npz")
         self.table.to_csv(out / "table.csv", index_label="learner")
         self.predictions.to_csv(out / "predictions.csv", index=False)

@@ -11,12 +11,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamlkit.checks import count, remade
+from mamlkit.checks import count, name_of, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.ode import rk4
 
 Predict = Callable[[Tensor], Tensor]
 Loss = Callable[[Predict, Any], Tensor]
+
+
+@remade
+def of_target(function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """A function of prediction and target, such as ``torch.nn.MSELoss()``, as a loss. Losses of
+    torch.nn and torch.nn.functional are taken as they are; only for one of your own write
+    ``mk.losses.of_target(mine)``.
+    """
+
+    def of_data(predict: Predict, data: Any) -> Tensor:
+        if hasattr(data, "weight"):
+            raise MamlkitError(
+                f"{of_data.__name__} knows no weights of readings; use a loss of mk.losses, or one "
+                "of your own, loss(predict, data), with mk.losses.mean_over."
+            )
+        return function(predict(data.x), data.y)
+
+    of_data.__name__ = name_of(function)
+    return of_data
+
+
+def as_loss(loss: Any) -> Loss:
+    """``loss`` as a function ``(predict, data) -> scalar``; what cannot be one is refused."""
+    if not callable(loss) or isinstance(loss, type):
+        raise MamlkitError(
+            f"loss must be a function (predict, data) -> scalar, such as mk.losses.mse, or a loss "
+            f"of torch.nn, but {loss!r} was given."
+        )
+    place = getattr(loss, "__module__", None) or ""
+    if place.startswith(("torch.nn.modules.loss", "torch.nn.functional")):
+        return of_target(loss)
+    return loss
 
 
 def mse(predict: Predict, data: Any) -> Tensor:

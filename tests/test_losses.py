@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import hinge_loss
+from torch import nn
 
 import mamlkit as mk
 from mamlkit.losses import cross_entropy, error_rate, hinge, mse, rmse
-from tests.helpers import seeded
+from tests.helpers import mlp, seeded, sinusoids
 
 
 def scored(n: int, ways: int, seed: int, dtype: torch.dtype = torch.float64):
@@ -73,3 +76,76 @@ def test_losses_keep_float32(loss) -> None:
     if loss is mse:
         data = mk.Data(data.x, data.x + 1)
     assert loss(same, data).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (nn.MSELoss(), mk.losses.mse),
+        (nn.functional.mse_loss, mk.losses.mse),
+        (nn.CrossEntropyLoss(), mk.losses.cross_entropy),
+        (nn.functional.cross_entropy, mk.losses.cross_entropy),
+    ],
+    ids=["MSELoss", "mse_loss", "CrossEntropyLoss", "cross_entropy"],
+)
+def test_losses_of_torch_work_as_ours(theirs, ours, tmp_path) -> None:
+    labels = ours is mk.losses.cross_entropy
+    batch = sinusoids()
+    if labels:
+        support, query = (
+            mk.Data(part.x, (part.y[..., 0] > 0).long()) for part in (batch.support, batch.query)
+        )
+        batch = mk.TaskBatch(support, query, batch.physics)
+    model = mlp(d_out=2 if labels else 1)
+    a, b = mk.MAML(model, 0.1, 2, loss=theirs), mk.MAML(model, 0.1, 2, loss=ours)
+    assert torch.equal(a.query_losses(batch), b.query_losses(batch))
+    one = a.episodes(batch, loss=theirs) if labels else a.episodes(batch)
+    assert torch.equal(one.query, b.episodes(batch).query)
+    mk.save(a, tmp_path / "a")
+    assert torch.equal(mk.load(tmp_path / "a").query_losses(batch), b.query_losses(batch))
+    if not labels:
+        scratch = mk.yardsticks.FromScratch(model, steps=2, loss=theirs)
+        judged = mk.evaluate(scratch, mk.tasks.Sinusoid(), 3, n_tasks=2, loss=theirs)
+        same = mk.evaluate(scratch, mk.tasks.Sinusoid(), 3, n_tasks=2)
+        assert torch.equal(judged.losses, same.losses)
+
+
+def test_a_loss_of_prediction_and_target_knows_no_weights() -> None:
+    learner = mk.MAML(mlp(), 0.1, loss=mk.losses.of_target(lambda p, y: (p - y).abs().mean()))
+    x, y, weight = torch.zeros(2, 1), torch.ones(2, 1), torch.ones(2, 1)
+    assert learner.adapt(x, y).losses.shape == (2,)
+    with pytest.raises(mk.MamlkitError, match="knows no weights of readings"):
+        learner.adapt(mk.Readings(x, y, weight))
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        ("mse", "loss must be a function .* but 'mse' was given"),
+        (nn.MSELoss, "loss must be a function"),
+        (None, "loss must be a function .* but None"),
+    ],
+)
+def test_what_is_no_loss(loss, words) -> None:
+    for make in (mk.MAML, mk.RidgeHead, mk.ImplicitMAML, mk.yardsticks.FromScratch):
+        with pytest.raises(mk.MamlkitError, match=words):
+            make(mlp(), loss=loss)
+
+
+def test_a_loss_that_is_no_scalar_is_said() -> None:
+    def each(predict, data):
+        return (predict(data.x) - data.y) ** 2
+
+    for learner in (mk.MAML(mlp(), 0.1, loss=each), mk.ImplicitMAML(mlp(), 1.0, loss=each)):
+        with pytest.raises(mk.MamlkitError, match=r"the loss \(each\) gives \[4, 1\] for one task"):
+            learner.query_losses(sinusoids())
+    number: Any = lambda predict, data: 0.5  # noqa: E731
+    with pytest.raises(mk.MamlkitError, match="gives float for one task"):
+        mk.MAML(mlp(), 0.1, loss=number).query_losses(sinusoids())
+
+
+def test_a_learner_is_no_model() -> None:
+    with pytest.raises(
+        mk.MamlkitError, match=r"model is itself a learner \(MAML\); give the network"
+    ):
+        mk.MAML(mk.MAML(mlp()))

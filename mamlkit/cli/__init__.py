@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +17,9 @@ from mamlkit.errors import MamlkitError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; ``argv`` defaults to the process's own."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter gets a "?"
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.command is None:
@@ -24,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.argv = sys.argv[1:] if argv is None else argv
     try:
         code: int | None = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has seen enough, as in `mamlkit .. | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except MamlkitError as error:
         print(f"mamlkit: {error}", file=sys.stderr)
         return FAILED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -26,7 +27,8 @@ def make_parser(make: Callable[..., Any], **settings: Any) -> argparse.ArgumentP
     """A parser made by ``make``, whose help ends with the exit codes. Help keeps the line breaks of
     its examples, so the description is wrapped here.
     """
-    settings["description"] = textwrap.fill(settings["description"], 78)
+    width = min(78, shutil.get_terminal_size().columns - 2)
+    settings["description"] = textwrap.fill(settings["description"], width)
     settings["epilog"] = f"{settings['epilog']}\n\n{EXIT_CODES}"
     parser: argparse.ArgumentParser = make(
         **settings, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False

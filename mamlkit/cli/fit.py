@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mamlkit.checks import as_path
 from mamlkit.cli.common import make_folder, make_parser, whole
 from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.fitting import CANDIDATES, Fit, fit
@@ -58,7 +59,7 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     (
         "out",
         "where the result goes",
-        {"type": Path, "default": Path("mamlkit-fit"), "metavar": "DIR"},
+        {"type": as_path, "default": Path("mamlkit-fit"), "metavar": "DIR"},
     ),
 ]
 
@@ -79,7 +80,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "  mamlkit fit quakes.csv --task event --x distance --x magnitude --y acceleration \\\n"
         "      --log-x --log-y --out quakes",
     )
-    command.add_argument("csv", type=Path, metavar="CSV", help="the table: one reading a line")
+    command.add_argument("csv", type=as_path, metavar="CSV", help="the table: one reading a line")
     for name, text, settings in OPTIONS:
         shown = " (default: %(default)s)" if settings.get("default") else ""
         command.add_argument(f"--{name}", help=text + shown, **settings)
@@ -120,11 +121,11 @@ def add_predict(commands: Any) -> argparse.ArgumentParser:
         "picture of each system.",
         epilog="examples:\n  mamlkit predict cracks new.csv --out predictions.csv",
     )
-    command.add_argument("fit", type=Path, metavar="DIR", help="what mamlkit fit wrote")
-    command.add_argument("csv", type=Path, metavar="CSV", help="readings, and what is asked for")
+    command.add_argument("fit", type=as_path, metavar="DIR", help="what mamlkit fit wrote")
+    command.add_argument("csv", type=as_path, metavar="CSV", help="readings, and what is asked for")
     command.add_argument(
         "--out",
-        type=Path,
+        type=as_path,
         default=Path("predictions.csv"),
         metavar="CSV",
         help="the answer; pictures go to a folder of that name (default: %(default)s)",

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mamlkit.checks import as_path
 from mamlkit.cli.common import make_folder, make_parser
 from mamlkit.errors import MamlkitError
 
@@ -30,7 +31,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument(
         "folder",
-        type=Path,
+        type=as_path,
         nargs="?",
         default=Path("mamlkit-notebooks"),
         metavar="DIR",
@@ -80,15 +81,17 @@ def copy_notebooks(source: Path, folder: Path) -> tuple[list[str], list[str]]:
         target = folder / name
         content = notebook.read_bytes()
         make_folder(target.parent)
-        try:
-            with target.open("xb") as file:  # "x" never opens a file that is there
-                file.write(content)
-        except FileExistsError:
+        if target.exists():
             kept.append(str(name))
+            continue
+        part = target.with_name(f"{target.name}.part")
+        try:  # whole or not at all: half a notebook would be left alone for good
+            part.write_bytes(content)
+            part.replace(target)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise MamlkitError(f"{target} cannot be written ({error.strerror}).") from error
-        else:
-            new.append(str(name))
+        new.append(str(name))
     return new, kept
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mamlkit.checks import as_path
 from mamlkit.cli.common import make_folder, make_parser, whole
 from mamlkit.course import quickstart
 
@@ -23,7 +24,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=as_path,
         default=Path("mamlkit-quickstart"),
         metavar="DIR",
         help="where the picture and the learner go (default: %(default)s)",

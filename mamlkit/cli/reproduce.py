@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mamlkit.checks import as_path
 from mamlkit.cli.common import make_folder, make_parser
 from mamlkit.course import recipes
 
@@ -24,7 +25,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("name", choices=known, metavar="NAME", help="what to repeat")
     command.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the result goes (default: mamlkit-NAME)"
+        "--out", type=as_path, metavar="DIR", help="where the result goes (default: mamlkit-NAME)"
     )
     return command
 

@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 
 from mamlkit import learners, tasks, yardsticks
+from mamlkit.checks import as_path
 from mamlkit.cli.common import DONE, INTERRUPTED, make_parser, positive, whole
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import Curve, evaluate
@@ -56,7 +57,7 @@ _one, _rate = whole(1), positive
 #: Name, type, value if left out, text, and what else argparse takes. Settings of a run have the
 #: defaults of :class:`mamlkit.Plan`.
 OPTIONS: list[tuple[str, Any, Any, str, dict[str, Any]]] = [
-    ("out", Path, Path("mamlkit-train"), "where the result goes", {"metavar": "DIR"}),
+    ("out", as_path, Path("mamlkit-train"), "where the result goes", {"metavar": "DIR"}),
     (
         "learner",
         str,
@@ -113,7 +114,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("family", metavar="FAMILY", help="where tasks come from; see below")
     for name, kind, default, text, more in OPTIONS:
         shown = "" if default is None or "default" in text else " (default: %(default)s)"
-        usual = {} if "choices" in more else {"metavar": "X" if kind is positive else "N"}
+        usual = {"metavar": "X" if kind is positive else "N"}
+        if "choices" in more:  # named in the text, where a line may break
+            usual = {"metavar": "NAME"}
+            text += "" if name == "learner" else f": {', '.join(more['choices'])}"
         command.add_argument(
             f"--{name}", type=kind, default=default, help=text + shown, **{**usual, **more}
         )

@@ -15,7 +15,7 @@ from mamlkit.checks import count, fresh_generator, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes, Weights
 from mamlkit.learners.maml import MAML
-from mamlkit.losses import Loss, Predict, mse
+from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import (
     QUERIES,
     Data,
@@ -294,6 +294,7 @@ def check_adapts(name: str, learner: Any) -> None:
 
 def curve_of(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
     """Adapt to each task of ``batch`` and judge it; a ``loss`` may give any shape for each task."""
+    loss = None if loss is None else as_loss(loss)
     if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
         episodes: Episodes = cast(Any, learner).episodes(move_to(learner, batch), steps, loss)
         support, query = (t.double().cpu() for t in episodes)

@@ -79,6 +79,11 @@ def check_model(model: Any) -> None:
             f"model must be a torch.nn.Module, but {type(model).__name__} was given; "
             "for example mk.models.MLP(1, 1)."
         )
+    if hasattr(model, "query_losses"):
+        raise MamlkitError(
+            f"model is itself a learner ({type(model).__name__}); give the network in it, such as "
+            "learner.model."
+        )
     parameters = list(model.parameters())
     if not parameters:
         raise MamlkitError(f"model ({type(model).__name__}) has no parameters to learn.")
@@ -139,9 +144,17 @@ def check_size(model: nn.Module, x: Tensor) -> None:
 
 
 def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of the parameters that ``adapt`` means; a name that is not there is an error."""
-    names = [name for name, _ in model.named_parameters()]
-    contexts = [name for name in names if name.rpartition(".")[2] == "context"]
+    """Names of the parameters that ``adapt`` means; a name that is not there is an error. What is
+    frozen (``requires_grad=False``) stays as it is, but for a context.
+    """
+    named = dict(model.named_parameters())
+    contexts = [name for name in named if name.rpartition(".")[2] == "context"]
+    names = [name for name, p in named.items() if p.requires_grad or name in contexts]
+    if not names:
+        raise MamlkitError(
+            "every parameter of the model is frozen (requires_grad=False), so there is nothing to "
+            "adapt; unfreeze what should adapt."
+        )
     if adapt == "all":
         return tuple(names)
     if adapt == "context" and not contexts:
@@ -157,13 +170,16 @@ def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
             "parameters after its layers; use adapt='context', or name what should adapt."
         )
     if adapt == "head":
-        module = names[-1].rpartition(".")[0]
-        return tuple(n for n in names if n.rpartition(".")[0] == module)
+        module = list(named)[-1].rpartition(".")[0]
+        adapt = [name for name in named if name.rpartition(".")[0] == module]
+        adapt = [name for name in adapt if name in names] or adapt  # a frozen bias may stay
     patterns = [adapt] if isinstance(adapt, str) else list(adapt)
+    frozen = [name for name in named if name not in names]
     for pattern in patterns or [""]:
         if not any(fnmatchcase(name, pattern) for name in names):
+            told = f"; frozen (requires_grad=False): {frozen}" if frozen else ""
             raise MamlkitError(
-                f"adapt={pattern!r} matches no parameter; the model has {names}. "
+                f"adapt={pattern!r} matches no parameter; the model has {names}{told}. "
                 "Give a name, a pattern such as 'layers.1.*', 'all' or 'head'."
             )
     return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))

@@ -53,7 +53,7 @@ class ClosedForm(MetaLearner):
         weight = getattr(support, "weight", None)
         theta = self.fit(self.features(support.x), support.y, weight)
         with torch.no_grad():
-            loss = self.loss(self.predictor(theta), support)
+            loss = self.judge(self.predictor(theta), support)
         return [theta], loss.detach()[None]
 
     def check_support(self, support: Any) -> None:

@@ -26,7 +26,7 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes, Weights, flatten, unflatten
 from mamlkit.learners.meta import LearnedStart
 from mamlkit.learners.solvers import conjugate_gradients, lbfgs
-from mamlkit.losses import Loss, mse
+from mamlkit.losses import Loss, as_loss, mse
 from mamlkit.tasks.base import TaskBatch
 
 
@@ -130,7 +130,7 @@ class ImplicitMAML(LearnedStart):
         """
         self._check(batch)
         self._steps(steps)
-        judge = loss or self.loss
+        judge = self.loss if loss is None else as_loss(loss)
 
         def one_task(phi: Tensor, support: Any, query: Any) -> tuple[Tensor, Tensor]:
             judged = [judge(self.predictor(theta), query) for theta in self._path(phi)]
@@ -158,7 +158,7 @@ class ImplicitMAML(LearnedStart):
         return self._loss_at(phi, support) + 0.5 * (strength * leap**2).sum()
 
     def _loss_at(self, phi: Tensor, data: Any) -> Tensor:
-        return self.loss(self.predictor(unflatten(phi, self.start())), data)
+        return self.judge(self.predictor(unflatten(phi, self.start())), data)
 
     def _path(self, phi: Tensor) -> list[Weights]:
         return [self.start(), unflatten(phi, self.start())]

@@ -146,7 +146,7 @@ class MAML(LearnedStart):
         """The adapted weights of one task, before and after each step, and the support losses."""
 
         def support_loss(theta: Weights) -> Tensor:
-            return self.loss(self.predictor(theta), support)
+            return self.judge(self.predictor(theta), support)
 
         # As many as were learned, also where inner_steps has been tuned since.
         alpha = [self.alpha(k) for k in range(len(self.rates[0]) if self.learn_lr == "step" else 1)]

@@ -14,7 +14,7 @@ from mamlkit.checks import Made, count, name_of, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted, Episodes, Weights, run_model
 from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
-from mamlkit.losses import Loss, Predict, mse
+from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import TaskBatch
 
 
@@ -42,13 +42,24 @@ class MetaLearner(nn.Module):
     def __init__(self, model: nn.Module, loss: Loss = mse) -> None:
         super().__init__()
         check_model(model)
-        self.model, self.loss = copy.deepcopy(model), loss
+        self.model, self.loss = copy.deepcopy(model), as_loss(loss)
 
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """Adapt to one task: what is adapted, before and after each of ``steps`` steps, and the
         support losses there, ``[steps + 1]``, as plain records. In closed form: the result alone.
         """
         raise NotImplementedError(f"{type(self).__name__} has no inner_path(support, steps)")
+
+    def judge(self, predict: Predict, data: Any) -> Tensor:
+        """The loss of a prediction of one task; one that is no scalar is refused."""
+        value = self.loss(predict, data)
+        if not isinstance(value, Tensor) or value.ndim:
+            given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise MamlkitError(
+                f"the loss ({name_of(self.loss)}) gives {given} for one task; it must give a "
+                "tensor with one number, such as a mean over points."
+            )
+        return value
 
     def predictor(self, theta: Weights) -> Predict:
         """The prediction with ``theta``, one entry of the inner path: ``[n, ..] -> [n, d_out]``."""
@@ -91,7 +102,7 @@ class MetaLearner(nn.Module):
     ) -> tuple[Sequence[Tensor], Tensor]:
         """The query losses of one task after ``used`` steps each, and its support losses."""
         path, losses = self.inner_path(support, used[-1])
-        return [self.loss(self.predictor(path[k]), query) for k in used], losses
+        return [self.judge(self.predictor(path[k]), query) for k in used], losses
 
     @torch.no_grad()
     def episodes(
@@ -99,7 +110,7 @@ class MetaLearner(nn.Module):
     ) -> Episodes:
         """Support and query losses before and after each inner step; ``loss`` judges the query."""
         self._check(batch)
-        steps, judge = self._steps(steps), loss or self.loss
+        steps, judge = self._steps(steps), self.loss if loss is None else as_loss(loss)
 
         def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
             path, losses = self.inner_path(support, steps)

@@ -14,7 +14,7 @@ from mamlkit.learners.base import Weights
 from mamlkit.learners.ensemble import Stacked
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.meta import MetaLearner
-from mamlkit.losses import Loss, Predict
+from mamlkit.losses import Loss, Predict, as_loss
 
 
 class Multistart(Stacked):
@@ -54,7 +54,7 @@ class Multistart(Stacked):
     ) -> None:
         super().__init__(make, count("starts", starts), seed)
         self.temperature = number("temperature", temperature)
-        self.query_loss = query_loss or self.loss
+        self.query_loss = self.loss if query_loss is None else as_loss(query_loss)
         if not isinstance(self.learner, MAML):
             raise MamlkitError(
                 f"the starts of a Multistart are those of mk.MAML or one of its presets, but "

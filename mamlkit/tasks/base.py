@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -23,6 +25,7 @@ from mamlkit.errors import MamlkitError
 
 Physics = dict[str, Tensor]
 Shots = int | tuple[int, int]  # of each task, or the least and the most
+MANY = 1000  # numbers: more are not told one by one
 QUERIES = 100  # query points of a task where points have no end, when the caller does not say
 
 
@@ -331,8 +334,7 @@ class Family:
         }
         if self._held is not None:
             told["members"] = self._held
-        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in told.items()}
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+        return f"{type(self).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in told.items())})"
 
     def _missing(self, method: str) -> str:
         return (
@@ -380,6 +382,8 @@ class Family:
         least, most = shots_range(shots)
         n = count("queries", self._queries(most, queries, without_end))
         batch = self.measure(physics, most, n, generator)
+        if type(self).measure is not Family.measure:
+            _check_measured(type(self).__name__, batch)
         return batch if least == most else thinned(batch, least, generator)
 
     def _queries(self, shots: int, queries: int | None, without_end: int | None) -> int:
@@ -455,6 +459,16 @@ class Family:
         return y + self.noise * torch.randn(y.shape, generator=generator, dtype=y.dtype)
 
 
+def _brief(value: Any) -> str:
+    """A value as text; of many numbers their shape, and a sum that changes if they do."""
+    if not isinstance(value, Tensor | np.ndarray):
+        return repr(value)
+    if (numbers := np.asarray(value)).size <= MANY:
+        return repr(numbers.tolist())
+    data = zlib.crc32(np.ascontiguousarray(numbers).tobytes())
+    return f"<{list(numbers.shape)}, {data:08x}>"
+
+
 def shots_range(shots: Any) -> tuple[int, int]:
     """Least and most shots: of a whole number, or of a range ``(least, most)``."""
     pair = shots if isinstance(shots, tuple | list) else (shots, shots)
@@ -464,6 +478,21 @@ def shots_range(shots: Any) -> tuple[int, int]:
     if least > most:
         raise MamlkitError(f"shots={shots!r} must be (least, most), with the smaller one first.")
     return least, most
+
+
+def _check_measured(name: str, batch: TaskBatch) -> None:
+    """Refuse numbers that are not finite, and name the first task with one."""
+    for part, data in (("support", batch.support), ("query", batch.query)):
+        for field, leaf in zip(data._fields, data, strict=True):
+            if leaf.is_floating_point() and not torch.isfinite(leaf.sum()):
+                bad = ~torch.isfinite(leaf.flatten(1)).all(1)
+                if bad.any():
+                    task = int(bad.nonzero()[0])
+                    values = {k: float(v[task]) for k, v in batch.physics.items()}
+                    raise MamlkitError(
+                        f"{name}.measure() gave numbers that are not finite in {field} of the "
+                        f"{part} of task {task}, with {values}."
+                    )
 
 
 def thinned(batch: TaskBatch, least: int, generator: torch.Generator) -> TaskBatch:

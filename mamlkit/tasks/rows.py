@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mamlkit.checks import as_path
 from mamlkit.errors import MamlkitError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        path = as_path(path)
+        text = path.read_text(encoding="utf-8-sig")
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
         settings: Any = {"sep": separator, "encoding": "utf-8-sig", "skipinitialspace": True}

@@ -7,7 +7,7 @@ import os
 import platform
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +15,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
+from mamlkit.checks import as_path
 from mamlkit.errors import MamlkitError
 
 FORMAT = "mamlkit checkpoint 1"
@@ -47,7 +48,7 @@ def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
 @contextmanager
 def atomically(path: str | Path, keep: bool = True) -> Iterator[IO[bytes]]:
     """A file beside ``path`` to write to, which takes its place when all is on the disk."""
-    path = Path(path)
+    path = as_path(path)
     part = path.with_name(f"{path.name}.part")
     try:
         if path.is_dir():
@@ -59,12 +60,13 @@ def atomically(path: str | Path, keep: bool = True) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         if keep:
             part.replace(path)
-        else:
-            part.unlink()
     except OSError as error:
         raise MamlkitError(
             f"{path} cannot be written: {error.strerror}; choose another path."
         ) from error
+    finally:
+        with suppress(OSError):  # gone, if all went well
+            part.unlink()
 
 
 def read_checkpoint(
@@ -95,7 +97,7 @@ def read_checkpoint(
 def is_saved(path: str | Path) -> bool:
     """Is this a file of :func:`mamlkit.save`?"""
     try:
-        with zipfile.ZipFile(path) as file:
+        with zipfile.ZipFile(as_path(path)) as file:
             return "description.npy" in file.namelist()
     except (OSError, zipfile.BadZipFile):
         return False  # whoever reads it says what is wrong
@@ -104,7 +106,7 @@ def is_saved(path: str | Path) -> bool:
 def read_file(path: str | Path) -> dict[str, Any]:
     """What :func:`write_atomically` wrote."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(as_path(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise MamlkitError(f"there is no file {path}; check the path.") from error
     except Exception as error:  # what a file of another kind makes torch raise is anybody's guess

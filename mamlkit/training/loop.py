@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from mamlkit.checks import count, fresh_generator, number, one_of
+from mamlkit.checks import as_path, count, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, shots_range
 from mamlkit.training.checkpoints import (
@@ -65,7 +65,7 @@ class History:
     def load(cls, path: str | Path) -> Self:
         """Read what :meth:`save` wrote."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(as_path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise MamlkitError(f"no history can be read at {path}: {error.strerror}.") from error
         except ValueError as error:
@@ -390,7 +390,7 @@ class _Run:
         path, ranks, settings = self.path, self.ranks, self.history.settings
 
         def read() -> dict[str, Any] | None:
-            return read_checkpoint(path, self.learner, settings) if Path(path).exists() else None
+            return read_checkpoint(path, self.learner, settings) if as_path(path).exists() else None
 
         def write_nothing() -> None:  # what cannot be written is found now, not after an hour
             with atomically(path, keep=False):

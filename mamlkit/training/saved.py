@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mamlkit.checks import Made
+from mamlkit.checks import Made, as_path
 from mamlkit.errors import MamlkitError
 from mamlkit.models import ACTIVATIONS
 from mamlkit.training.checkpoints import atomically, check_learner, fill, is_saved, read_file
@@ -123,7 +123,7 @@ def load(path: str | Path, /, **yours: Any) -> Any:
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The description in a file, and its tensors."""
-    path = Path(path)
+    path = as_path(path)
     path = path / "saved.npz" if path.is_dir() else path
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -359,7 +359,7 @@ def _found(place: str) -> Any:
         return ACTIVATIONS[name]
     parts = module.split(".")
     allowed = parts[0] == "mamlkit" and len(parts) > 1 and parts[1] in ROOMS
-    if not (allowed or module.startswith("torch.nn.modules.")):
+    if not (allowed or module.startswith(("torch.nn.modules.", "torch.nn.functional"))):
         raise MamlkitError(f"{place} is not of mamlkit, so it cannot be part of a saved learner.")
     thing: Any = import_module(module)
     for part in name.split("."):

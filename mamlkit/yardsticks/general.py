@@ -20,7 +20,7 @@ from mamlkit.learners.base import Weights, run_model
 from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
-from mamlkit.losses import Loss, Predict, mse
+from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import Family, Readings, check_family, weighted
 from mamlkit.tasks.table import Table
 
@@ -71,7 +71,8 @@ class FromScratch:
         check_model(model)
         number("lr", lr, positive=True)
         count("steps", steps, least=0)
-        self.model, self.lr, self.steps, self.loss = copy.deepcopy(model), lr, steps, loss
+        self.model, self.lr, self.steps = copy.deepcopy(model), lr, steps
+        self.loss = as_loss(loss)
 
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple."""
@@ -93,6 +94,7 @@ class FromScratch:
         weights = {
             name: w.detach().expand(n_tasks, *w.shape).clone().requires_grad_()
             for name, w in self.model.named_parameters()
+            if w.requires_grad  # what is frozen stays as it is
         }
 
         def task_loss(w: Weights, data: Any) -> Tensor:

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from mamlkit import cli
 from mamlkit.cli import lab
 from mamlkit.cli import train as train_job
 from mamlkit.course import quickstart, recipes
-from tests.helpers import assert_same_state, members_of
+from tests.helpers import ROOT, assert_same_state, members_of
 
 
 @pytest.fixture
@@ -87,6 +88,43 @@ def test_help_shows_examples_and_exit_codes(command, capsys):
     for code in (0, 1, 2, 130):
         assert f"\n  {code:<4} " in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_reader_who_has_seen_enough_ends_it_quietly(tmp_path):
+    write = (
+        "import sys; from mamlkit import cli; from mamlkit.cli import fit\n"
+        "fit.run_predict = lambda args: [print('x' * 100) for _ in range(10_000)] and None\n"
+        "sys.exit(cli.main(['predict', 'a', 'b']))"
+    )
+    run = subprocess.run(
+        f"{sys.executable} -c {shlex.quote(write)} | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert run.stdout == "x" * 100 + "\n"
+    assert run.stderr == ""
+
+
+def test_a_terminal_that_lacks_a_letter_gets_a_question_mark(tmp_path):
+    write = (
+        "import sys; from mamlkit import cli; from mamlkit.cli import fit\n"
+        "fit.run_predict = lambda args: print('\\u03c3')\n"
+        "sys.exit(cli.main(['predict', 'a', 'b']))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    run = subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, env=env)
+    assert (run.returncode, run.stdout) == (0, "?\n")
+
+
+def test_help_fits_a_narrow_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    told = capsys.readouterr().out.partition("families:")[0]
+    assert max(map(len, told.splitlines())) <= 60
 
 
 def test_help_of_reproduce_names_every_recipe(capsys):
@@ -220,17 +258,20 @@ def test_lab_where_a_file_stands_for_a_subfolder(source, started, tmp_path, caps
 
 
 def test_lab_when_the_disk_is_full(source, started, tmp_path, monkeypatch, capsys):
-    whole = Path.open
+    whole = Path.write_bytes
 
-    def full(path, mode="r", *args, **kwargs):
-        if "x" in mode:
-            raise OSError(28, "No space left on device")
-        return whole(path, mode, *args, **kwargs)
+    def full(path, content):
+        whole(path, content[:5])
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert cli.main(["lab", str(tmp_path / "mine")]) == 1
     assert "cannot be written (No space left on device)" in capsys.readouterr().err
     assert started == []
+    assert not [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
+    monkeypatch.setattr(Path, "write_bytes", whole)  # with room again, all are copied
+    assert cli.main(["lab", str(tmp_path / "mine")]) == 0
+    assert "3 notebook(s) copied, 0 left" in capsys.readouterr().out
 
 
 def test_lab_without_jupyterlab(source, started, tmp_path, monkeypatch, capsys):

@@ -584,3 +584,35 @@ def test_adapting_zero_steps_gives_a_snapshot_that_training_does_not_change() ->
         for w in learner.parameters():
             w.add_(1.0)
     assert torch.equal(predict(x), before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [mk.MAML, mk.FOMAML, mk.MetaSGD, mk.MAMLPlusPlus, mk.Reptile, mk.ImplicitMAML],
+    ids=lambda make: make.__name__,
+)
+def test_what_is_frozen_stays_as_it_is(make) -> None:
+    model = mlp(hidden=(4,))
+    model.layers[0].requires_grad_(False)
+    learner = make(model)
+    before = copy.deepcopy(learner.state_dict())
+    adapted = learner.adapt(*sinusoids().task(0).support)
+    mk.meta_train(learner, mk.tasks.Sinusoid(), 3, iterations=2, progress=False)
+    for name in ("layers.0.weight", "layers.0.bias"):
+        assert torch.equal(adapted.weights[name], model.state_dict()[name])
+        assert torch.equal(learner.state_dict()[f"model.{name}"], before[f"model.{name}"])
+    assert not torch.equal(adapted.weights["layers.1.bias"], model.state_dict()["layers.1.bias"])
+
+
+def test_a_frozen_head_is_not_another_layer() -> None:
+    model = mlp(hidden=(4,))
+    model.layers[1].requires_grad_(False)
+    with pytest.raises(mk.MamlkitError, match=r"frozen \(requires_grad=False\): \['layers.1"):
+        mk.ANIL(model)
+    model.requires_grad_(False)
+    with pytest.raises(mk.MamlkitError, match="every parameter of the model is frozen"):
+        mk.MAML(model)
+    scratch = mk.yardsticks.FromScratch(mlp(hidden=(4,)), steps=3)
+    next(iter(scratch.model.children())).get_submodule("0").requires_grad_(False)
+    weights = scratch.adapt_tasks(sinusoids().support)
+    assert set(weights) == {"layers.1.weight", "layers.1.bias"}

@@ -431,3 +431,34 @@ def test_a_law_that_works_in_place_changes_nothing_else() -> None:
     assert batch.physics["k"].min() >= 1.0
     for x, y in (batch.support, batch.query):
         torch.testing.assert_close(y, -batch.physics["k"][:, None, None] * x**2)
+
+
+def test_many_numbers_are_told_by_shape_and_sum() -> None:
+    class Grid(mk.tasks.LinearLaw):
+        def __init__(self, n: int) -> None:
+            self.places = torch.arange(n, dtype=F64)
+            self.table = np.zeros(n)
+
+    assert "places=[0.0, 1.0]" in repr(Grid(2))
+    text = repr(Grid(100_000))
+    assert len(text) < 300
+    assert "places=<[100000], " in text
+    changed = Grid(100_000)
+    changed.places[5] = 0.0
+    assert repr(changed) != text
+
+
+def test_numbers_that_are_not_finite_name_their_task() -> None:
+    class Broken(mk.tasks.Family):
+        def draw(self, n_tasks, generator):
+            return {"k": torch.arange(1.0, n_tasks + 1)}
+
+        def measure(self, physics, shots, queries, generator):
+            x = torch.ones(len(physics["k"]), shots + queries, 1)
+            y = x / (physics["k"] - 3)[:, None, None]
+            return mk.TaskBatch(mk.Data(x[:, :shots], y[:, :shots]), mk.Data(x, y), physics)
+
+    words = r"Broken\.measure\(\) gave numbers that are not finite in y of the support of task 2"
+    with pytest.raises(mk.MamlkitError, match=words + r", with \{'k': 3\.0\}"):
+        Broken().sample(4, 2)
+    assert Broken().sample(2, 2).support.y.isfinite().all()

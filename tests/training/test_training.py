@@ -353,6 +353,39 @@ def test_a_look_whether_a_place_can_be_written_leaves_nothing(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_besides(tmp_path, monkeypatch) -> None:
+    train(learner(), 2, checkpoint=tmp_path / "run.pt")
+    before = (tmp_path / "run.pt").read_bytes()
+
+    def full(*given, **settings) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(mk.MamlkitError, match=r"cannot be written: No space left on device"):
+        train(learner(), 4, checkpoint=tmp_path / "run.pt")
+    assert (tmp_path / "run.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    a, history = learner(), train(learner(), 2, checkpoint="~/run.pt")
+    history.save("~/history.json")
+    mk.save_learner(a, "~/a.npz")
+    assert mk.History.load("~/history.json").outer_loss == history.outer_loss
+    assert_same_state(mk.load("~/a.npz"), a)
+    mk.load_learner(a, "~/run.pt")
+    mk.load_learner(a, "~/a.npz")
+    frame = "system,x,y\n1,0,0\n1,1,2\n2,0,1\n2,1,3\n"
+    (tmp_path / "table.csv").write_text(frame)
+    assert mk.tasks.Table.from_csv("~/table.csv", "system", "x", "y").n_members == 2
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"run.pt", "history.json", "a.npz", "table.csv"}
+    with pytest.raises(mk.MamlkitError, match="a path must be text, but int"):
+        mk.load(3)
+
+
 def test_the_folder_of_a_checkpoint_is_made(tmp_path) -> None:
     train(learner(), 2, checkpoint=tmp_path / "a" / "b" / "run.pt")
     assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["run.pt"]
