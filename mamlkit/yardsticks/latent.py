@@ -72,8 +72,10 @@ class LinearLatent:
             return cls(found.mean, found.first)
         x, y, _ = training_curves(family, n_tasks, seed)
         mean = y.mean(0)
-        _, _, components = torch.linalg.svd((y - mean).flatten(1), full_matrices=False)
-        return cls(on_grid(x, mean), on_grid(x, components[0].reshape(mean.shape)))
+        _, sizes, components = torch.linalg.svd((y - mean).flatten(1), full_matrices=False)
+        # Curves that are all alike differ in no direction, and not in one that rounding made.
+        own = components[0] * (sizes[0] > 1e-12 * mean.norm())
+        return cls(on_grid(x, mean), on_grid(x, own.reshape(mean.shape)))
 
     def latent(self, x: Tensor, y: Tensor, weight: Tensor | float = 1.0) -> Tensor:
         """The number z of one task, from its support."""

@@ -194,6 +194,14 @@ def test_linear_latent_is_the_first_principal_component() -> None:
     assert abs(float(z)) == pytest.approx(abs(projected), rel=1e-9)
 
 
+def test_of_one_curve_there_is_no_latent() -> None:
+    one = mk.tasks.VapourPressure().split("train").subset(1)
+    latent = ys.LinearLatent.fit(one)
+    x, y, _ = training_curves(one, 1, 0)
+    predict = latent.adapt(x[:2], y[0, :2] + 0.5)
+    assert torch.equal(predict(x), y[0])
+
+
 def test_gaussian_process_is_scikit_learns() -> None:
     fluids = mk.tasks.VapourPressure(at=[0.7, 0.9])
     ours = ys.GaussianProcess.fit(fluids.split("train"), points=10)
