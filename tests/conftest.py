@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Two notebooks at a time, each with a thread a core, would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import coverage
 import pytest
 import torch
