@@ -359,7 +359,7 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
     # --- training
     "train: learner": (lambda: train(nn.Linear(1, 1)), ["query_losses", "mk.MAML", "Linear"]),
     "train: frozen": (
-        lambda: train(mk.MAML(model().requires_grad_(False))),
+        lambda: train(maml().requires_grad_(False)),
         ["MAML", "nothing to train", "requires_grad=True"],
     ),
     "train: family": (lambda: train(family="springs"), ["Family", "str", "Sinusoid"]),

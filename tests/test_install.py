@@ -146,7 +146,7 @@ def test_quickstart_away_from_a_clone(environment, tmp_path):
         assert row in done.stdout
     written = list((folder / "mamlkit-quickstart").iterdir())
     pictures = [path for path in written if path.suffix == ".png"]
-    learners = [path for path in written if path.suffix == ".pt"]
+    learners = [path for path in written if path.suffix == ".npz"]
     assert pictures
     assert learners
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
