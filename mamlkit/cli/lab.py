@@ -81,7 +81,7 @@ def copy_notebooks(source: Path, folder: Path) -> tuple[list[str], list[str]]:
         target = folder / name
         content = notebook.read_bytes()
         make_folder(target.parent)
-        if target.exists():
+        if os.path.lexists(target):  # also a link that leads nowhere is the reader's
             kept.append(str(name))
             continue
         part = target.with_name(f"{target.name}.part")
