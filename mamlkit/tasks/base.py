@@ -382,7 +382,8 @@ class Family:
         least, most = shots_range(shots)
         n = count("queries", self._queries(most, queries, without_end))
         batch = self.measure(physics, most, n, generator)
-        if type(self).measure is not Family.measure:
+        own = not type(self).__module__.startswith("mamlkit.")  # those may leave y out, as nan
+        if own and type(self).measure is not Family.measure:
             _check_measured(type(self).__name__, batch)
         return batch if least == most else thinned(batch, least, generator)
 
