@@ -198,7 +198,7 @@ class Fit:
     def __repr__(self) -> str:
         told = self.name if self.setting is None else f"{self.name}, setting {self.setting}"
         if self.name not in LEARNERS:
-            told += ": a yardstick, which no meta-learner beats here"
+            told += ", a yardstick and no meta-learner"
         return f"{self.table.to_string(float_format='{:.4g}'.format)}\nbest: {told}"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mamlkit.checks import Made
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.beliefs import distribution_of
 from mamlkit.learners.checking import as_numbers
+from mamlkit.tasks.base import Data, Readings
 from mamlkit.tasks.scales import Scales
 
 
@@ -32,9 +34,13 @@ class Scaled:
             raise MamlkitError(
                 f"x has {support.x.shape[1]} columns; this learner takes {self.scales.x.shape[1]}."
             )
-        predict = self.learner.adapt(self.scales.inside(support))
-        adapted = Rescaled(predict, self.scales)
-        adapted.made = Made(self.adapt, (support,), {})
+        given: Any = support
+        inside = self.scales.inside(support)
+        if not isinstance(x, Readings):  # without error bars: each as good as a usual reading
+            given = Data(support.x, support.y)
+            inside = inside._replace(weight=torch.ones_like(inside.weight))
+        adapted = Rescaled(self.learner.adapt(inside), self.scales)
+        adapted.made = Made(self.adapt, (given,), {})
         return adapted
 
 

@@ -137,3 +137,17 @@ def test_a_batch_inside_hides_the_padding() -> None:
     assert len(padding) > 0
     assert bool((padding == 0).all())
     assert math.isfinite(float(batch.query.y.sum()))
+
+
+@pytest.mark.parametrize("log", [(), ("y0",)])
+def test_readings_without_error_bars_count_as_usual_ones(log: tuple[str, ...]) -> None:
+    own = table(1e-9, sigma=True)
+    scales = Scales.of(own, log)
+    learner = Scaled(mk.yardsticks.ProbabilisticPCA.fit(scales.table(own), 1), scales)
+    x, y = own.readings.x[1, :3], own.readings.y[1, :3]
+    plain = learner.adapt(x, y)
+    assert scales.weight is not None
+    weight = scales.weight / (y**2 if log else torch.ones_like(y))
+    usual = learner.adapt(mk.Readings(x, y, weight))
+    torch.testing.assert_close(plain(x), usual(x), rtol=1e-9, atol=0)
+    assert not torch.allclose(plain(x), learner.adapt(x[:0], y[:0])(x), rtol=1e-3, atol=0)
