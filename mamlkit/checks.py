@@ -29,14 +29,43 @@ class Made(NamedTuple):
     given: tuple[Any, ...]
     settings: dict[str, Any]
 
+    def again(self) -> Any:
+        """The thing, made anew."""
+        return self.maker(*self.given, **self.settings)
+
+
+class Remade:
+    """What can be pickled, and copied, by making it again."""
+
+    made: Made | None = None
+
+    def __reduce__(self) -> Any:
+        return super().__reduce__() if self.made is None else (Made.again, (self.made,))
+
+
+class RemadeFunction(Remade):
+    """A function that notes how it was made."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self.__name__ = function, name_of(function)
+
+    def __call__(self, *given: Any) -> Any:
+        """What the function gives."""
+        return self._function(*given)
+
 
 def remade(maker: Callable[P, T]) -> Callable[P, T]:
-    """Let what ``maker`` returns note how it was made, in its attribute ``made``."""
+    """Let what ``maker`` returns, a function or a :class:`Remade`, note how it was made, in its
+    attribute ``made``.
+    """
 
     @wraps(maker)
     def make(*given: P.args, **settings: P.kwargs) -> T:
-        thing = maker(*given, **settings)
-        object.__setattr__(thing, "made", Made(make, given, settings))
+        thing: Any = maker(*given, **settings)
+        if not isinstance(thing, Remade):
+            thing = RemadeFunction(thing)
+        if thing.made is None:
+            object.__setattr__(thing, "made", Made(make, given, settings))
         return thing
 
     object.__setattr__(make, "remade", True)

@@ -6,4 +6,4 @@ class MamlkitError(ValueError):
 
 
 class MamlkitWarning(UserWarning):
-    """Something about your data that you should know; the work goes on."""
+    """Something about your data or model that you should know; the work goes on."""

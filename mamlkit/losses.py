@@ -32,7 +32,7 @@ def of_target(function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
                 f"{of_data.__name__} knows no weights of readings; use a loss of mk.losses, or one "
                 "of your own, loss(predict, data), with mk.losses.mean_over."
             )
-        return function(predict(data.x), data.y)
+        return function(asked(predict, data.x), data.y)
 
     of_data.__name__ = name_of(function)
     return of_data
@@ -51,14 +51,21 @@ def as_loss(loss: Any) -> Loss:
     return loss
 
 
-def mse(predict: Predict, data: Any) -> Tensor:
-    """Mean squared error over points and outputs, in squared units of ``y``."""
-    y = predict(data.x)
+def asked(predict: Predict, x: Tensor) -> Tensor:
+    """The prediction at ``x``, which must be one tensor."""
+    y: Any = predict(x)
     if not isinstance(y, Tensor):
         raise MamlkitError(
             f"the prediction is of type {type(y).__name__}; predict(x_new) must return a "
-            "torch.Tensor [m, d_out]."
+            "torch.Tensor [m, d_out]. Wrap a model that returns more than that in one that returns "
+            "the tensor alone, or judge it by a loss of your own."
         )
+    return y
+
+
+def mse(predict: Predict, data: Any) -> Tensor:
+    """Mean squared error over points and outputs, in squared units of ``y``."""
+    y = asked(predict, data.x)
     if y.shape != data.y.shape:  # or the difference would broadcast, without a word
         raise MamlkitError(
             f"the model predicts shape {list(y.shape)}, but y has shape {list(data.y.shape)}; a "
@@ -88,7 +95,7 @@ def cross_entropy(predict: Predict, data: Any) -> Tensor:
 
     ``predict(x)`` gives scores ``[n, ways]``; ``data.y`` holds whole-number labels ``[n]``.
     """
-    log_p = torch.log_softmax(predict(data.x), dim=-1)  # [n, ways]
+    log_p = torch.log_softmax(asked(predict, data.x), dim=-1)  # [n, ways]
     return mean_over(-_at_labels(log_p, data.y), data)
 
 
@@ -98,7 +105,7 @@ def hinge(predict: Predict, data: Any) -> Tensor:
 
     ``predict(x)`` gives scores ``[n, ways]``; ``data.y`` holds whole-number labels ``[n]``.
     """
-    scores = predict(data.x)  # [n, ways]
+    scores = asked(predict, data.x)  # [n, ways]
     own = _at_labels(scores, data.y)  # [n]
     others = scores.scatter(-1, data.y[:, None], -torch.inf)
     return mean_over(torch.relu(1 + others.amax(-1) - own), data)
@@ -106,7 +113,7 @@ def hinge(predict: Predict, data: Any) -> Tensor:
 
 def error_rate(predict: Predict, data: Any) -> Tensor:
     """Fraction of points whose largest score is not at the true label. For reports only."""
-    scores = predict(data.x)  # [n, ways]
+    scores = asked(predict, data.x)  # [n, ways]
     _at_labels(scores, data.y)
     return mean_over((scores.argmax(-1) != data.y).to(scores.dtype), data)
 
@@ -117,7 +124,7 @@ def derivatives(predict: Predict, data: Any) -> Tensor:
     ``predict`` maps states ``[.., d]`` to dy/dt ``[.., d]``; ``data`` holds ``y`` and ``dy``, both
     ``[n, T, d]`` (:class:`mamlkit.tasks.Trajectories`).
     """
-    return ((predict(data.y) - data.dy) ** 2).mean()
+    return ((asked(predict, data.y) - data.dy) ** 2).mean()
 
 
 @remade
@@ -148,7 +155,7 @@ def trajectories(horizon: int | None = None, substeps: int = 1) -> Loss:
         windows = len(t) - steps
         at = torch.stack([t[k : k + windows] for k in range(steps + 1)])  # [steps + 1, windows]
         seen = torch.stack([y[:, k : k + windows] for k in range(steps + 1)])
-        found = rk4(lambda _, state: predict(state), seen[0], at[:, None, :, None], substeps)
+        found = rk4(lambda _, state: asked(predict, state), seen[0], at[:, None, :, None], substeps)
         return ((found[1:] - seen[1:]) ** 2).mean()
 
     trajectory_error.__name__ = f"trajectories(horizon={horizon}, substeps={substeps})"

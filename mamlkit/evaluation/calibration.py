@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from mamlkit.checks import number
+from mamlkit.checks import number, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import check_learners, curve_of, half_width, new_tasks
 from mamlkit.learners.beliefs import Belief, Gaussian, of_readings, there
@@ -91,6 +91,7 @@ class Recalibrated:
         self.learner, self.told = learner, getattr(learner, "told", ())
         self.scale, self.floor = number("scale", scale, positive=True), number("floor", floor)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None, **told: Any) -> Belief:
         """Adapt the learner; the mean is as before."""
         predict = self.learner.adapt(x, y, **told)
@@ -115,6 +116,7 @@ class Banded:
     def __init__(self, learner: Any, variance: Tensor) -> None:
         self.learner, self.variance = learner, variance
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
         """Adapt the learner, and put the band about it."""
         predict = self.learner.adapt(x, y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mamlkit.checks import count, fresh_generator
 from mamlkit.evaluation.curves import adapt_one, check_learners, move_to
+from mamlkit.learners.base import copied
 from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family
 from mamlkit.training.checkpoints import check_learner
 from mamlkit.training.gradients import meta_gradients
@@ -202,7 +202,7 @@ def _prepare(
     learner: Any, batch: TaskBatch
 ) -> tuple[dict[str, float], torch.device, dict[str, Callable[[], Any]]]:
     """The sizes of a learner, where it is, and what it does: a meta-step, if any, and adapting."""
-    learner = copy.deepcopy(learner)
+    learner = copied(learner)
     model = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
     weights = list(model.parameters()) if isinstance(model, nn.Module) else []
     batch = move_to(model, batch)

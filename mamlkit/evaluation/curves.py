@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from mamlkit.checks import count, fresh_generator, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes, Weights
 from mamlkit.learners.maml import MAML
+from mamlkit.learners.vectorise import each, run
 from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import (
     QUERIES,
@@ -320,7 +321,7 @@ def _judge_together(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
     def judged(w: Weights, query: Any) -> Tensor:
         return loss(lambda x: functional_call(learner.model, w, (x,)), query)
 
-    return vmap(judged)(learner.adapt_tasks(batch.support), batch.query)
+    return run(learner, lambda: each(judged)(learner.adapt_tasks(batch.support), batch.query))
 
 
 def _judge_in_turn(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import FunctionType
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import functional_call
 
-from mamlkit.checks import Made, as_points
+from mamlkit.checks import Remade, as_points
+from mamlkit.learners.vectorise import Way, going
 from mamlkit.losses import Predict
 
 Weights = dict[str, Tensor]
+PLAIN = {int, float, bool, str, type(None), type, FunctionType, torch.dtype, torch.device}
 
 
 class Learner(Protocol):
@@ -33,7 +39,7 @@ class Episodes(NamedTuple):
     query: Tensor
 
 
-class Adapted:
+class Adapted(Remade):
     """A learner adapted to one task: call it on ``x [m, d_in]`` to get ``[m, d_out]``.
 
     Attributes:
@@ -41,7 +47,7 @@ class Adapted:
         weights: all weights after adaptation, by name.
     """
 
-    made: Made | None = None  # by which learner, from which support
+    way: Way | None = None  # "in turn", where many members cannot be asked at once
 
     def __init__(self, predict: Predict, weights: Weights, losses: Tensor, model: str) -> None:
         self._predict, self._model, self.weights, self.losses = predict, model, weights, losses
@@ -52,8 +58,8 @@ class Adapted:
 
     def _ask(self, question: Any, x: Tensor) -> Any:
         x = as_points("x", x, self.weights)
-        with size_hint(self._model, x):
-            return question(x)
+        with going(self.way) if self.way else nullcontext(), size_hint(self._model, x):
+            return question(taken(x, question, next(iter(self.weights.values()))))
 
 
 @contextmanager
@@ -64,9 +70,10 @@ def size_hint(model: str, x: Tensor) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, IndexError) as error:
+        whole = "" if x.is_floating_point() else f" and type {x.dtype} (real numbers: x.float())"
         error.add_note(
-            f"This came from the model ({model}), which was given x of shape {list(x.shape)}. If "
-            "sizes do not fit, check that the model's input size is the family's d_in."
+            f"This came from the model ({model}), which was given x of shape {list(x.shape)}{whole}"
+            ". If sizes do not fit, check that the model's input size is the family's d_in."
         )
         raise
 
@@ -75,6 +82,62 @@ def run_model(model: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """``model(x)`` with the given weights; an error carries a hint."""
     with size_hint(type(model).__name__, x):
         return functional_call(model, weights, (x,))
+
+
+def taken(x: Tensor, run: Callable[[Tensor], Any], like: Tensor) -> Tensor:
+    """``x`` as a model can be run on it: whole numbers as they are, such as for an embedding, or as
+    real numbers like ``like``.
+    """
+    if x.is_floating_point():
+        return x
+    try:
+        run(x)
+    except Exception:  # torch raises one of several kinds
+        return x.to(like)
+    return x
+
+
+def copied(thing: Any, memo: dict[int, Any] | None = None) -> Any:
+    """As ``copy.deepcopy``, for a module in a fraction of the time; and what a forward pass has
+    left behind in it (a pruned weight, an activation) is no obstacle.
+    """
+    memo = {} if memo is None else memo
+    if id(thing) in memo:
+        return memo[id(thing)]
+    kind, twin = type(thing), cast(Any, None)
+
+    def inside(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, value in content.items():
+            yield name, value if type(value) in PLAIN else copied(value, memo)
+
+    if kind in PLAIN:
+        return thing
+    if kind in (dict, OrderedDict, set) and not thing:
+        return kind()
+    if kind in (dict, OrderedDict):
+        twin = memo[id(thing)] = kind()
+        twin.update(inside(thing))
+    elif kind in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(thing):
+        twin = memo[id(thing)] = thing.detach().clone()
+        if kind is nn.Parameter:
+            twin = memo[id(thing)] = nn.Parameter(twin, thing.requires_grad)
+        elif thing.is_leaf:
+            twin.requires_grad_(thing.requires_grad)
+    elif isinstance(thing, Tensor) and is_functorch_wrapped_tensor(thing):
+        pass  # it belongs to a vmap that is over
+    elif isinstance(thing, nn.Module) and not _says_how(kind):
+        twin = memo[id(thing)] = object.__new__(kind)
+        vars(twin).update(inside(vars(thing)))
+    else:
+        twin = copy.deepcopy(thing, memo)
+    return twin
+
+
+def _says_how(kind: Any) -> bool:
+    """Does this kind of module say itself how it is copied?"""
+    states = kind.__setstate__, kind.__getstate__
+    usual = nn.Module.__setstate__, cast(Any, nn.Module).__getstate__
+    return states != usual or hasattr(kind, "__deepcopy__")
 
 
 def flatten(weights: Weights) -> Tensor:

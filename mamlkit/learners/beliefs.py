@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from mamlkit.checks import as_points
+from mamlkit.checks import Remade, as_points
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted
 from mamlkit.losses import Predict, mean_over
@@ -27,7 +27,7 @@ class Gaussian(NamedTuple):
     variance: Tensor
 
 
-class Belief:
+class Belief(Remade):
     """A prediction that knows how sure it is: call it for the mean, ask it for the distribution.
 
     Args:

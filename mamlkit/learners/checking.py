@@ -57,8 +57,6 @@ def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
         pairs = zip(data._fields, data, strict=True)
         return type(data)(*(as_tensor(name, value, like) for name, value in pairs))
     x, y = as_points("x", data.x, like, least=0), as_points("y", data.y, like, least=0)
-    if not x.is_floating_point():  # whole numbers typed by hand; only y may be labels
-        x = x.to(next(iter(like.values())).dtype if like else torch.get_default_dtype())
     if len(x) != len(y):
         raise MamlkitError(f"x has {len(x)} points and y has {len(y)}; they must be pairs.")
     if isinstance(data, Data):
@@ -84,6 +82,26 @@ def check_model(model: Any) -> None:
             f"model is itself a learner ({type(model).__name__}); give the network in it, such as "
             "learner.model."
         )
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if getattr(module, "track_running_stats", False):
+            raise MamlkitError(
+                f"layer {name!r} is {kind} with running statistics, which mix tasks; use GroupNorm "
+                "or LayerNorm."
+            )
+        own = isinstance(module, nn.modules.dropout._DropoutNd)
+        within = isinstance(module, nn.RNNBase | nn.MultiheadAttention)
+        p = getattr(module, "p" if own else "dropout", 0) if own or within else 0
+        if p > 0:
+            raise MamlkitError(
+                f"layer {name!r} is {kind} with dropout {p}, whose random numbers differ between "
+                "inner steps; remove it or set it to 0."
+            )
+        if "quantized" in type(module).__module__.split("."):
+            raise MamlkitError(
+                f"layer {name!r} is {kind}: quantised weights are whole numbers and have no "
+                "gradient; give the model as it was before."
+            )
     parameters = list(model.parameters())
     if not parameters:
         raise MamlkitError(f"model ({type(model).__name__}) has no parameters to learn.")
@@ -92,17 +110,6 @@ def check_model(model: Any) -> None:
             f"model ({type(model).__name__}) has lazy layers without a size yet; run it once on "
             "some input first."
         )
-    for name, module in model.named_modules():
-        if getattr(module, "track_running_stats", False):
-            raise MamlkitError(
-                f"layer {name!r} is {type(module).__name__} with running statistics, which mix "
-                "tasks; use GroupNorm or LayerNorm, or track_running_stats=False."
-            )
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise MamlkitError(
-                f"layer {name!r} is {type(module).__name__}(p={module.p}), whose random numbers "
-                "differ between inner steps; remove it or set p=0."
-            )
 
 
 def check_batch(batch: Any, like: Weights) -> None:
@@ -185,16 +192,30 @@ def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
 
 
+def as_rates(inner_lr: Any) -> float | tuple[float, ...]:
+    """A step size, or one for each inner step."""
+    if isinstance(inner_lr, list | tuple):
+        return tuple(number("inner_lr", rate) for rate in inner_lr)
+    return number("inner_lr", inner_lr)
+
+
 def check_settings(
-    inner_lr: float,
+    inner_lr: float | Sequence[float],
     inner_steps: int,
     learn_lr: str | None,
     positive_lr: bool,
     step_weights: Sequence[float] | None,
 ) -> None:
     """Refuse settings that cannot work, in plain words."""
-    number("inner_lr", inner_lr)
+    rates = as_rates(inner_lr)
     count("inner_steps", inner_steps, least=0)
+    if isinstance(rates, tuple) and (
+        len(rates) != max(inner_steps, 1) or learn_lr not in (None, "step")
+    ):
+        raise MamlkitError(
+            f"inner_lr={inner_lr!r} must hold one step size for each of inner_steps={inner_steps} "
+            f"steps, with learn_lr=None or 'step' (given: {learn_lr!r})."
+        )
     if learn_lr not in (None, "tensor", "step", "element", "matrix"):
         raise MamlkitError(
             f"learn_lr={learn_lr!r} is not known; use None, 'tensor', 'step', 'element' or "
@@ -204,7 +225,8 @@ def check_settings(
         raise MamlkitError(
             "learn_lr='step' learns a rate for each inner step; use inner_steps >= 1."
         )
-    if positive_lr and (learn_lr in (None, "matrix") or inner_lr == 0):
+    zero = 0 in rates if isinstance(rates, tuple) else rates == 0
+    if positive_lr and (learn_lr in (None, "matrix") or zero):
         raise MamlkitError(
             "positive_lr=True needs learn_lr='tensor', 'step' or 'element' and inner_lr > 0, but "
             f"learn_lr={learn_lr!r} and inner_lr={inner_lr!r} were given."

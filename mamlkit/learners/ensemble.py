@@ -4,21 +4,21 @@ share, and the ensemble.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Weights, flatten, size_hint
+from mamlkit.learners.base import Weights, copied, flatten, size_hint
 from mamlkit.learners.beliefs import AdaptedGaussian, Belief, Gaussian
 from mamlkit.learners.checking import check_size
 from mamlkit.learners.implicit import ImplicitMAML
 from mamlkit.learners.meta import MetaLearner
+from mamlkit.learners.vectorise import each, vectorised
 from mamlkit.tasks.base import TaskBatch
 
 
@@ -55,7 +55,7 @@ class Stacked(MetaLearner):
             )
         seed, self.members = count("seed", seed, least=0), members
         learners = [make(seed + i) for i in range(members)]
-        first = copy.deepcopy(learners[0])
+        first = copied(learners[0])
         _check_alike(learners)
         stacks = zip(first.parameters(), *(each.parameters() for each in learners), strict=True)
         for parameter, *theirs in stacks:
@@ -96,7 +96,7 @@ class Stacked(MetaLearner):
         def one(weights: Weights, *rest: Any) -> Any:
             return functional_call(self.member, weights, (lambda learner: do(learner, *rest),))
 
-        return vmap(one)(dict(self.member.named_parameters()), *stacked)
+        return each(one)(dict(self.member.named_parameters()), *stacked)
 
     def network(self) -> nn.Module:
         """The model of all members, its parameters stacked ``[members, ..]``."""
@@ -141,6 +141,7 @@ class Ensemble(Stacked):
         # of one member alone there is no variance
         super().__init__(make, count("members", members, least=2), seed)
 
+    @vectorised
     def forward(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
         """The objective of each task, summed over members, ``[n_tasks]``, and the support losses,
         ``[n_tasks, steps + 1]``, mean over members.
@@ -148,6 +149,7 @@ class Ensemble(Stacked):
         losses, support = self._each(lambda learner: learner(batch))
         return losses.sum(0), support.mean(0)
 
+    @vectorised
     def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
         """The objective of each task, summed over members, ``[n_tasks]``."""
         self._check(batch)

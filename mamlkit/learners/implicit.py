@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vjp, vmap
 
 from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Episodes, Weights, flatten, unflatten
 from mamlkit.learners.meta import LearnedStart
 from mamlkit.learners.solvers import conjugate_gradients, lbfgs
+from mamlkit.learners.vectorise import each, grad, vectorised
 from mamlkit.losses import Loss, as_loss, mse
 from mamlkit.tasks.base import TaskBatch
 
@@ -119,9 +119,10 @@ class ImplicitMAML(LearnedStart):
             loss = self._loss_at(phi, query) - (condition - condition.detach())
             return loss, self._support_losses(phi, support)
 
-        return vmap(one_task)(phi, v, batch.support, batch.query)
+        return each(one_task)(phi, v, batch.support, batch.query)
 
     @torch.no_grad()
+    @vectorised
     def episodes(
         self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
     ) -> Episodes:
@@ -136,18 +137,22 @@ class ImplicitMAML(LearnedStart):
             judged = [judge(self.predictor(theta), query) for theta in self._path(phi)]
             return self._support_losses(phi, support), torch.stack(judged)
 
-        support, query = vmap(one_task)(self.solve(batch.support), batch.support, batch.query)
+        support, query = each(one_task)(self.solve(batch.support), batch.support, batch.query)
         return Episodes(support, query)
 
     @torch.no_grad()
     def _adjoint(self, phi: Tensor, batch: TaskBatch) -> Tensor:
         """v of (H + lambda) v = grad L_Q, at the optima ``phi``: ``[n_tasks, P]``."""
-        slope = vmap(grad(self._loss_at))(phi, batch.query)
-        # One graph of the gradient serves all products: H is symmetric, so p H = H p.
-        products = vjp(lambda phi: vmap(grad(self._inner))(phi, batch.support), phi)[1]
-        v, self.reached_cg = conjugate_gradients(
-            lambda p: products(p)[0], slope, self.tolerance, self.max_cg
-        )
+        slope = each(grad(self._loss_at))(phi, batch.query)
+        phi = phi.detach().requires_grad_()
+        with torch.enable_grad():
+            g = each(grad(self._inner))(phi, batch.support)
+
+        def product(p: Tensor) -> Tensor:
+            # One graph of the gradient serves all products: H is symmetric, so p H = H p.
+            return torch.autograd.grad(g, phi, p, retain_graph=True)[0]
+
+        v, self.reached_cg = conjugate_gradients(product, slope, self.tolerance, self.max_cg)
         return v
 
     def _inner(self, phi: Tensor, support: Any) -> Tensor:

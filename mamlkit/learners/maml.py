@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value
 
 from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
-from mamlkit.learners.checking import check_settings
+from mamlkit.learners.checking import as_rates, check_settings
 from mamlkit.learners.meta import LearnedStart
 from mamlkit.learners.rules import Rule, chain, check_rule, plain, pull
 from mamlkit.learners.steps import LearnedLR, descend, initial_rates
+from mamlkit.learners.vectorise import grad_and_value
 from mamlkit.losses import Loss, mse
 
 
@@ -61,7 +61,8 @@ class MAML(LearnedStart):
     Args:
         model: any module without BatchNorm running statistics or Dropout; copied, so one model can
             start several learners.
-        inner_lr: alpha; the start value where it is learned.
+        inner_lr: alpha; the start value where it is learned. A list holds one for each inner step,
+            for fixed rates or with ``learn_lr="step"``.
         inner_steps: number of inner steps in training, and in :meth:`adapt` by default.
         first_order: drop the Hessian term (FOMAML).
         second_order_from: drop the Hessian term in this many outer iterations, then keep it.
@@ -87,6 +88,7 @@ class MAML(LearnedStart):
     """
 
     annealed: Tensor
+    inner_lr: Any  # a number, or a tuple with one for each inner step
     _settings: tuple[str, ...] = ("inner_lr", "inner_steps", "first_order", "learn_lr")
     _settings += ("positive_lr", "step_weights", "adapted")
     _unusual: tuple[tuple[str, Any], ...] = (("rule", plain), ("penalty", 0.0))
@@ -95,7 +97,7 @@ class MAML(LearnedStart):
     def __init__(
         self,
         model: nn.Module,
-        inner_lr: float = 0.01,
+        inner_lr: float | Sequence[float] = 0.01,
         inner_steps: int = 1,
         *,
         first_order: bool = False,
@@ -113,7 +115,7 @@ class MAML(LearnedStart):
         super().__init__(model, loss, adapt, penalty, learn_penalty)
         check_settings(inner_lr, inner_steps, learn_lr, positive_lr, step_weights)
         check_rule(rule)
-        self.inner_lr, self.inner_steps = float(inner_lr), int(inner_steps)
+        self.inner_lr, self.inner_steps = as_rates(inner_lr), int(inner_steps)
         self.first_order, self.rule = first_order, rule
         self.second_order_from = count("second_order_from", second_order_from, least=0)
         self.anneal = count("anneal", anneal, least=0)
@@ -125,7 +127,7 @@ class MAML(LearnedStart):
         last_only = [0.0] * inner_steps + [1.0]
         self.step_weights = tuple(last_only if step_weights is None else step_weights)
         theta = self.start()
-        self.rates = initial_rates(theta, inner_lr, inner_steps, learn_lr, positive_lr)
+        self.rates = initial_rates(theta, self.inner_lr, inner_steps, learn_lr, positive_lr)
         like = next(iter(theta.values())).detach()
         self.register_buffer("annealed", like.new_tensor(self.step_weights), persistent=False)
         self.phase = (False, False)
@@ -136,7 +138,10 @@ class MAML(LearnedStart):
             return self.rates[0]
         if self.learn_lr is None:
             like = next(self.model.parameters())
-            return dict.fromkeys(self.adapted, like.new_tensor(self.inner_lr))
+            rate = self.inner_lr
+            if isinstance(rate, tuple):
+                rate = rate[min(step, len(rate) - 1)]
+            return dict.fromkeys(self.adapted, like.new_tensor(rate))
         rates = [r.exp() if self.positive_lr else r for r in self.rates]
         if self.learn_lr == "step":
             rates = [r[min(step, len(r) - 1)] for r in rates]
@@ -149,7 +154,9 @@ class MAML(LearnedStart):
             return self.judge(self.predictor(theta), support)
 
         # As many as were learned, also where inner_steps has been tuned since.
-        alpha = [self.alpha(k) for k in range(len(self.rates[0]) if self.learn_lr == "step" else 1)]
+        rates: Any = self.rates[0] if self.learn_lr == "step" else self.inner_lr
+        n_rates = len(rates) if isinstance(rates, Tensor | tuple) else 1
+        alpha = [self.alpha(k) for k in range(n_rates)]
         first_order, _ = self.phase
         rule = self.rule
         if self.learn_penalty or self.penalty:

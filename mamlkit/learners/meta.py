@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from mamlkit.checks import Made, count, name_of, number
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Adapted, Episodes, Weights, run_model
+from mamlkit.learners.base import Adapted, Episodes, Weights, copied, run_model, taken
 from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
+from mamlkit.learners.vectorise import each, going_now, run, vectorised
 from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import TaskBatch
 
@@ -42,7 +42,7 @@ class MetaLearner(nn.Module):
     def __init__(self, model: nn.Module, loss: Loss = mse) -> None:
         super().__init__()
         check_model(model)
-        self.model, self.loss = copy.deepcopy(model), as_loss(loss)
+        self.model, self.loss = copied(model), as_loss(loss)
 
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """Adapt to one task: what is adapted, before and after each of ``steps`` steps, and the
@@ -65,6 +65,7 @@ class MetaLearner(nn.Module):
         """The prediction with ``theta``, one entry of the inner path: ``[n, ..] -> [n, d_out]``."""
         raise NotImplementedError(f"{type(self).__name__} has no predictor(theta)")
 
+    @vectorised
     def forward(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
         """What training descends: the objective of each task, ``[n_tasks]``, with the weights of
         the steps as they are now, and the support losses on the way, ``[n_tasks, steps + 1]``.
@@ -76,6 +77,7 @@ class MetaLearner(nn.Module):
         """The weights of the steps at this point of training; :attr:`step_weights` in the end."""
         return self.step_weights
 
+    @vectorised
     def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
         """The objective of each task, ``[n_tasks]``, differentiable in the meta-parameters: the
         query loss after ``steps`` inner steps; if None, weighted by ``step_weights``.
@@ -95,7 +97,7 @@ class MetaLearner(nn.Module):
             terms = [step_weights[k] * loss for k, loss in zip(used, on_query, strict=True)]
             return torch.stack(terms).sum(), losses
 
-        return vmap(one_task)(batch.support, batch.query)
+        return each(one_task)(batch.support, batch.query)
 
     def judged_path(
         self, support: Any, query: Any, used: Sequence[int]
@@ -105,6 +107,7 @@ class MetaLearner(nn.Module):
         return [self.judge(self.predictor(path[k]), query) for k in used], losses
 
     @torch.no_grad()
+    @vectorised
     def episodes(
         self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
     ) -> Episodes:
@@ -116,7 +119,7 @@ class MetaLearner(nn.Module):
             path, losses = self.inner_path(support, steps)
             return losses, torch.stack([judge(self.predictor(theta), query) for theta in path])
 
-        return Episodes(*vmap(one_task)(batch.support, batch.query))
+        return Episodes(*each(one_task)(batch.support, batch.query))
 
     @torch.no_grad()
     def adapt(self, x: Any, y: Tensor | None = None, *, steps: int | None = None) -> Adapted:
@@ -125,19 +128,29 @@ class MetaLearner(nn.Module):
         ``steps`` defaults to ``inner_steps`` and may go beyond it.
         """
         # A copy, so that what is adapted now does not change with later training.
-        frozen = copy.deepcopy(self).requires_grad_(False)
-        network = frozen.network()
+        frozen = copied(self).requires_grad_(False)
+        return run(self, lambda: frozen._adapt(x, y, steps), first="alone")
+
+    def _adapt(self, x: Any, y: Tensor | None, steps: int | None) -> Adapted:
+        network = self.network()
         weights = {name: w.detach() for name, w in network.named_parameters()}
         support = as_data(x, y, weights)
-        self.check_support(type(support)(*(leaf[None] for leaf in support)))
         if hasattr(support, "x"):
-            frozen.check_input(support.x)
-        path, losses = frozen.inner_path(support, self._steps(steps))
+            like = next(iter(weights.values()))
+            support = support._replace(x=taken(support.x, self.check_input, like))
+        self.check_support(type(support)(*(leaf[None] for leaf in support)))
+        try:
+            path, losses = self.inner_path(support, self._steps(steps))
+        except Exception:
+            if hasattr(support, "x"):  # is it the points that the model cannot take?
+                self.check_input(support.x)
+            raise
         theta = {name: w.detach().clone() for name, w in path[-1].items()}
         name = type(network).__name__
-        adapted = self.result(frozen.predictor(theta), {**weights, **theta}, losses, name)
+        adapted = self.result(self.predictor(theta), {**weights, **theta}, losses, name)
         settings = {} if steps is None else {"steps": steps}
-        adapted.made = Made(frozen.adapt, (support,), settings)
+        adapted.made = Made(self.adapt, (support,), settings)
+        adapted.way = "in turn" if going_now() == "in turn" else None
         return adapted
 
     def extra_repr(self) -> str:

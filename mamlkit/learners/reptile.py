@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
 from mamlkit.checks import number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.rules import Rule, plain
+from mamlkit.learners.vectorise import each
 from mamlkit.losses import Loss, mse
 from mamlkit.tasks.base import Readings, TaskBatch, weighted
 
@@ -68,7 +68,7 @@ class Reptile(MAML):
         if not torch.is_grad_enabled():
             return losses, support_losses
         with torch.no_grad():
-            directions = vmap(direction)(batch.support, batch.query)  # each [n_tasks, ...]
+            directions = each(direction)(batch.support, batch.query)  # each [n_tasks, ...]
         theta = self.start()
         # <theta, direction> of each task: its gradient by theta is the direction.
         products = [(theta[n] * d).flatten(1).sum(1) for n, d in directions.items()]

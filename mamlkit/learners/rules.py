@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from mamlkit.checks import number, remade
+from mamlkit.checks import Remade, number, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Remade):
     """``init(theta) -> state`` and ``update(gradient, state, theta) -> (direction, state)``."""
 
     name: str

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamlkit.checks import Made
+from mamlkit.checks import Made, Remade
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.beliefs import distribution_of
 from mamlkit.learners.checking import as_numbers
@@ -44,12 +44,10 @@ class Scaled:
         return adapted
 
 
-class Rescaled:
+class Rescaled(Remade):
     """A prediction in the units of a table: call it on ``x [m, d_in]`` to get ``[m, d_out]``; of an
     output whose logarithm was learned that is the median.
     """
-
-    made: Made | None = None
 
     def __init__(self, predict: Any, scales: Scales) -> None:
         self.predict, self.scales = predict, scales

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+
+from mamlkit.learners.vectorise import each, grad_and_value
 
 Product = Callable[[Tensor], Tensor]
 Objective = Callable[[Tensor, Any], Tensor]
@@ -33,7 +34,7 @@ def ridge(features: Tensor, y: Tensor, penalty: Tensor, weight: Tensor | None = 
     if weight is not None:
         root = weight.sqrt()  # [n, 1] or [n, d_out]
         if root.shape[1] > 1:  # a system for each output
-            one = vmap(lambda r, y: ridge(r[:, None] * features, r[:, None] * y[:, None], penalty))
+            one = each(lambda r, y: ridge(r[:, None] * features, r[:, None] * y[:, None], penalty))
             return one(root.T, y.T)[..., 0].T
         features, y = root * features, root * y
     basis, scores, pull = _smaller(features)  # W = basis B
@@ -197,7 +198,7 @@ def lbfgs(
     direction found helps any more: rounding, or a kink. With ``tolerance=0`` only the latter
     ends it.
     """
-    slope_and_value = vmap(grad_and_value(objective))
+    slope_and_value = each(grad_and_value(objective))
     g, value = slope_and_value(phi, data)  # [n_tasks, P], [n_tasks]
     first = norm = g.norm(dim=1, keepdim=True)  # [n_tasks, 1]
     going, steps = norm > tolerance * first, torch.zeros_like(value, dtype=torch.int64)

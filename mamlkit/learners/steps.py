@@ -23,18 +23,23 @@ def descend(theta: Weights, alpha: Weights | Tensor, direction: Weights) -> Weig
 
 
 def initial_rates(
-    theta: Weights, inner_lr: float, inner_steps: int, learn_lr: LearnedLR | None, positive: bool
+    theta: Weights,
+    inner_lr: float | tuple[float, ...],
+    inner_steps: int,
+    learn_lr: LearnedLR | None,
+    positive: bool,
 ) -> nn.ParameterList:
-    """Learned step sizes for the weights ``theta``, all ``inner_lr`` at first; none if
-    ``learn_lr`` is None. ``positive`` stores logarithms.
+    """Learned step sizes for the weights ``theta``, all ``inner_lr`` at first, or one of them
+    for each step; none if ``learn_lr`` is None. ``positive`` stores logarithms.
     """
     start = [w.detach() for w in theta.values()]
+    alpha = start[0].new_tensor(inner_lr)  # [] or [inner_steps]
     if learn_lr is None:
         rates = []
     elif learn_lr == "matrix":
         size = sum(w.numel() for w in start)
-        rates = [inner_lr * torch.eye(size, dtype=start[0].dtype, device=start[0].device)]
+        rates = [alpha * torch.eye(size, dtype=start[0].dtype, device=start[0].device)]
     else:
         shapes = {"tensor": (), "step": (inner_steps,)}
-        rates = [inner_lr * w.new_ones(shapes.get(learn_lr, w.shape)) for w in start]
+        rates = [alpha * w.new_ones(shapes.get(learn_lr, w.shape)) for w in start]
     return nn.ParameterList(r.log() if positive else r for r in rates)

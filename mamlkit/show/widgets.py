@@ -254,7 +254,8 @@ def _has_steps(learner: Any) -> bool:
 
 
 def _has_fixed_lr(learner: Any) -> bool:
-    return hasattr(learner, "inner_lr") and getattr(learner, "learn_lr", None) is None
+    fixed = getattr(learner, "learn_lr", None) is None
+    return fixed and isinstance(getattr(learner, "inner_lr", None), float)
 
 
 def _set(learner: Any, name: str, inner_lr: float | None) -> Any:

@@ -6,20 +6,21 @@ same family that the meta-learner is trained on.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from mamlkit.checks import count, fresh_generator, number, remade
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Weights, run_model
+from mamlkit.learners.base import Weights, copied, run_model, taken
 from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
+from mamlkit.learners.vectorise import each, vectorised
 from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import Family, Readings, check_family, weighted
 from mamlkit.tasks.table import Table
@@ -42,6 +43,7 @@ class Zero:
     def __init__(self, d_out: int | None = None) -> None:
         self.d_out = None if d_out is None else count("d_out", d_out)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Ignore the support."""
         known: Any = getattr(as_data(x, y), "y", None)
@@ -71,20 +73,30 @@ class FromScratch:
         check_model(model)
         number("lr", lr, positive=True)
         count("steps", steps, least=0)
-        self.model, self.lr, self.steps = copy.deepcopy(model), lr, steps
+        self.model, self.lr, self.steps = copied(model), lr, steps
         self.loss = as_loss(loss)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Train on one task's points ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple."""
         data = as_data(x, y, dict(self.model.named_parameters()))
         if hasattr(data, "x"):
             check_size(self.model, data.x)
+            like = next(self.model.parameters())
+            data = data._replace(x=taken(data.x, self.model, like))
             run_model(self.model, {}, data.x)
         stacked = self.adapt_tasks(type(data)(*(leaf[None] for leaf in data)))
         weights = {name: w[0] for name, w in stacked.items()}
-        like = next(self.model.parameters())
-        return lambda x_new: run_model(self.model, weights, x_new.to(like)).to(x_new)
+        return partial(self.predict, weights)
 
+    def predict(self, weights: Weights, x: Tensor) -> Tensor:
+        """The network of one task, its weights by name: ``[m, d_in] -> [m, d_out]``."""
+        like = next(self.model.parameters())
+        if not x.is_floating_point():
+            return run_model(self.model, weights, taken(x.to(like.device), self.model, like))
+        return run_model(self.model, weights, x.to(like)).to(x)
+
+    @vectorised
     def adapt_tasks(self, support: Any) -> Weights:
         """Train on many tasks side by side, one network each: leaves ``[n_tasks, ...]`` of the
         model's type. Adam acts on each weight by itself, so this is one task after another.
@@ -103,7 +115,7 @@ class FromScratch:
         optimiser = torch.optim.Adam(weights.values(), lr=self.lr)
         for _ in range(self.steps):
             optimiser.zero_grad()
-            torch.autograd.backward(vmap(task_loss)(weights, support).sum())
+            torch.autograd.backward(each(task_loss)(weights, support).sum())
             optimiser.step()
         return {name: w.detach() for name, w in weights.items()}
 
@@ -128,6 +140,7 @@ class Ridge:
     ) -> None:
         self.penalty, self.features = number("penalty", penalty), features or polynomial(1)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Fit ``x [n, d_in]``, ``y [n, d_out]``; squares times the weight of a reading."""
         x, y, weight = as_numbers(x, y, least=0 if self.penalty else 1)
@@ -194,7 +207,10 @@ class Bayes:
         features = features or polynomial(1)
         check_one_output("Bayes", family)
         x, y, weight = readings_of(family, n_tasks, shots, seed)
-        phi, root = vmap(features)(x), weight.sqrt()  # [n_tasks, shots, p], [n_tasks, shots, 1]
+        phi, root = (
+            torch.vmap(features)(x),
+            weight.sqrt(),
+        )  # [n_tasks, shots, p], [n_tasks, shots, 1]
         p, n = phi.shape[-1], (weight[..., 0] > 0).sum(1)
         enough = (n > p) & (torch.linalg.matrix_rank(root * phi) == p)
         if enough.sum() < 2:
@@ -213,6 +229,7 @@ class Bayes:
         covariance = vectors @ torch.diag(values.clamp(min=1e-12)) @ vectors.T
         return cls(w.mean(0)[:, 0], covariance, max(float(variance.sqrt()), 1e-9), features)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
         """The posterior given ``x [n, d_in]``, ``y [n, 1]``: mean and variance of the law."""
         x, y, weight = one_output("Bayes", x, y)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mamlkit.checks import count
+from mamlkit.checks import count, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted
 from mamlkit.learners.checking import as_data, as_numbers
@@ -50,6 +50,7 @@ class CurveFit:
         self.starts = [[float(u.detach()) for u in each.parameters()] for each in at]
         self.evaluations = 0
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Adapted:
         """Fit ``x [n, d_in]``, ``y [n, d_out]``; as many numbers in y as parameters, at least."""
         from scipy.optimize import least_squares
@@ -91,6 +92,7 @@ class LineThroughCriticalPoint:
     to pass through the critical point; h by least squares on the support.
     """
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Find h from ``x`` = T/Tc ``[n, 1]`` and ``y`` = log10(p/pc) ``[n, 1]``."""
         x, y, weight = as_numbers(x, y)
@@ -106,6 +108,7 @@ class LeeKesler:
 
     told = ("acentric_factor",)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None, *, physics: Physics) -> Predict:
         """The curve of the fluid with this acentric factor."""
         as_numbers(x, y, least=0)
@@ -155,6 +158,7 @@ class LotkaVolterraFit:
         fit = least_squares(residuals, guess, xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=25)
         return np.exp(fit.x[:4])
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """The vector field with the parameters of ``x``, Trajectories of one system."""
         data = as_data(x, y)
@@ -187,6 +191,7 @@ class BurgersDifferences:
         if intervals % 2:
             raise MamlkitError(f"intervals={intervals} must be even, so that x = 0 is a point.")
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Solve the problem of ``x``, a :class:`mamlkit.tasks.Collocation` of one viscosity, of
         which only that is read.

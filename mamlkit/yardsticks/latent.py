@@ -48,6 +48,7 @@ class MeanCurve:
         x, y, _ = training_curves(family, n_tasks, seed)
         return cls(on_grid(x, y.mean(0)))
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Ignore the support."""
         as_numbers(x, y, least=0)
@@ -83,6 +84,7 @@ class LinearLatent:
         size = (weight * v * v).sum()  # 0 where no z makes a difference
         return (weight * v * (y - self.mean(x))).sum() / size.clamp(min=torch.finfo(v.dtype).tiny)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
         """Find z from ``x [n, 1]``, ``y [n, d_out]``."""
         x, y, weight = as_numbers(x, y)
@@ -221,6 +223,7 @@ class ProbabilisticPCA:
         z, spread = _posterior(self.loadings, self.noise**2, gram, right, eye)
         return z[0], spread[0]
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
         """The curve given ``x [n, d_in]``, ``y [n, d_out]``: mean and variance of the law."""
         z, spread = self.posterior(x, y)
@@ -422,6 +425,7 @@ class GaussianProcess:
         best = search(cost, start, jac=True, bounds=bounds, options={"maxiter": 50})
         return cls(MeanCurve(found.mean), best.x, inputs)
 
+    @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Belief:
         """Condition on ``x [n, d_in]``, ``y [n, 1]``; mean and variance of the law, the fitted
         noise not included.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -93,6 +94,10 @@ def test_a_learner_and_its_prediction_come_back(name: str, tmp_path: Path) -> No
     same = mk.load(tmp_path / "b")
     assert torch.equal(same(x), predict(x))
     assert torch.equal(same.losses, predict.losses)
+    assert repr(pickle.loads(pickle.dumps(learner))) == repr(learner)
+    sent = pickle.loads(pickle.dumps(predict))
+    assert torch.equal(sent(x), predict(x))
+    assert torch.equal(sent.losses, predict.losses)
 
 
 NO_STEPS = ("ridge", "Bayes", "implicit")
@@ -105,7 +110,13 @@ def test_a_yardstick_comes_back(name: str, tmp_path: Path) -> None:
     mk.save(yardstick, tmp_path / "a")
     again = mk.load(tmp_path / "a")
     assert type(again) is type(yardstick)
-    assert torch.equal(again.adapt(X, Y)(NEW), yardstick.adapt(X, Y)(NEW))
+    predict = yardstick.adapt(X, Y)
+    assert torch.equal(again.adapt(X, Y)(NEW), predict(NEW))
+    mk.save(predict, tmp_path / "b")
+    assert torch.equal(mk.load(tmp_path / "b")(NEW), predict(NEW))
+    sent = pickle.loads(pickle.dumps((yardstick, predict)))
+    assert torch.equal(sent[0].adapt(X, Y)(NEW), predict(NEW))
+    assert torch.equal(sent[1](NEW), predict(NEW))
 
 
 def test_training_goes_on_from_what_was_loaded(tmp_path: Path) -> None:
