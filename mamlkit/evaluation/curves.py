@@ -92,6 +92,7 @@ def evaluate(
     seed: int = 1,
     loss: Loss | None = None,
     predictions: bool = False,
+    chunk_size: int | None = None,
 ) -> Curve:
     """Adapt ``learner`` to new tasks and measure the query loss after each inner step.
 
@@ -107,15 +108,16 @@ def evaluate(
         seed: fixes the tasks; take another than for training and for tuning.
         loss: judges the query; None takes the learner's own loss, or :func:`mamlkit.losses.mse`.
         predictions: return what was predicted, point by point, too.
+        chunk_size: compute this many tasks at a time, to save memory.
 
     Raises:
         MamlkitError: if ``learner`` is no learner, or ``steps`` are asked of one that has none.
     """
     batch = new_tasks(family, shots, n_tasks, queries, seed)
-    curve = curve_of(learner, batch, steps, loss)
+    curve = curve_of(learner, batch, steps, loss, chunk_size)
     if not predictions:
         return curve
-    told = curve_of(learner, batch, steps, lambda predict, query: predict(query.x))
+    told = curve_of(learner, batch, steps, lambda predict, query: predict(query.x), chunk_size)
     return replace(curve, predictions=told.losses, query=batch.query)
 
 
@@ -128,6 +130,7 @@ def compare(
     queries: int | None = None,
     seed: int = 1,
     loss: Loss = mse,
+    chunk_size: int | None = None,
 ) -> pd.DataFrame:
     """Put learners side by side on the same new tasks; arguments as for :func:`evaluate`.
 
@@ -142,7 +145,7 @@ def compare(
     rows = {}
     for name, learner in learners.items():
         start = time.perf_counter()
-        losses = curve_of(learner, batch, None, loss).losses[:, -1]
+        losses = curve_of(learner, batch, None, loss, chunk_size).losses[:, -1]
         elapsed = time.perf_counter() - start
         rows[name] = {**summary(losses), "ms_per_task": 1e3 * elapsed / len(losses)}
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -207,6 +210,7 @@ def tune(
     queries: int | None = None,
     seed: int = 2,
     loss: Loss | None = None,
+    chunk_size: int | None = None,
 ) -> Curve:
     """Choose the step size and the number of inner steps on *validation* tasks, and set them.
 
@@ -228,7 +232,7 @@ def tune(
     found = []  # (mean loss, step size, steps, curve)
     for rate in inner_lr if learner.learn_lr is None else (learner.inner_lr,):
         learner.inner_lr = rate
-        curve = curve_of(learner, batch, max_steps, loss)
+        curve = curve_of(learner, batch, max_steps, loss, chunk_size)
         # A step size may well diverge.
         mean = curve.mean.nan_to_num(nan=torch.inf, posinf=torch.inf)
         step = int(mean.argmin())
@@ -293,20 +297,38 @@ def check_adapts(name: str, learner: Any) -> None:
         )
 
 
-def curve_of(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
-    """Adapt to each task of ``batch`` and judge it; a ``loss`` may give any shape for each task."""
+def curve_of(
+    learner: Any,
+    batch: TaskBatch,
+    steps: int | None,
+    loss: Loss | None,
+    chunk_size: int | None = None,
+) -> Curve:
+    """Adapt to each task of ``batch`` and judge it, so many at a time; a ``loss`` may give any
+    shape for each task.
+    """
+    size = None if chunk_size is None else count("chunk_size", chunk_size)
+    parts = [_judged(learner, each, steps, loss) for each in batch.chunks(size)]
+    query, support = (torch.cat(each) for each in zip(*parts, strict=True))
+    return Curve(query, support, batch.physics)
+
+
+def _judged(
+    learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None
+) -> tuple[Tensor, Tensor]:
+    """Query and support losses, float64 on the CPU."""
     loss = None if loss is None else as_loss(loss)
     if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
         episodes: Episodes = cast(Any, learner).episodes(move_to(learner, batch), steps, loss)
         support, query = (t.double().cpu() for t in episodes)
-        return Curve(query, support, batch.physics)
+        return query, support
     check_adapts("a learner", learner)
     if steps is not None:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
     inner = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
     judge = _judge_together if hasattr(learner, "adapt_tasks") else _judge_in_turn
     losses = judge(learner, move_to(inner, batch), loss or mse).detach().double().cpu()[:, None]
-    return Curve(losses, torch.full_like(losses, torch.nan), batch.physics)
+    return losses, torch.full_like(losses, torch.nan)
 
 
 def move_to(model: Any, batch: TaskBatch) -> TaskBatch:

@@ -11,7 +11,7 @@ from mamlkit.checks import count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.learners.beliefs import AdaptedGaussian, Belief, Gaussian, gaussian_nll
-from mamlkit.learners.heads import ClosedForm
+from mamlkit.learners.heads import ClosedForm, Features
 
 
 def condition(
@@ -98,16 +98,17 @@ class BayesianHead(ClosedForm):
         mean, root = condition(self.prior_mean, self.prior_root, features, y, self.noise)
         return {"mean": mean, "root": root}
 
-    def predictor(self, theta: Weights) -> Belief:
+    def predictor(self, theta: Weights, features: Features | None = None) -> Belief:
         """Mean and variance with the posterior ``theta``."""
+        of = features or self.features
 
         def distribution(x: Tensor) -> Gaussian:
-            phi = self.features(x)  # [m, p]
+            phi = of(x)  # [m, p]
             spread = ((phi @ theta["root"]) ** 2).sum(-1)  # [d_out, m]
             return Gaussian(phi @ theta["mean"].mT, spread.mT + self.misfit**2)
 
         def gain(x: Tensor) -> Tensor:
-            at = self.features(x) @ theta["root"]  # [d_out, m, p]
+            at = of(x) @ theta["root"]  # [d_out, m, p]
             covariance = at @ at.mT  # [d_out, j, c]
             measured = covariance.diagonal(dim1=-2, dim2=-1) + self.noise[:, None] ** 2
             return (covariance**2 / measured[:, None]).mean((0, 1))

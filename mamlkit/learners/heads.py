@@ -6,6 +6,7 @@ through the fit, so that few points are enough for the head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from mamlkit.learners.solvers import HINGE, LOGISTIC, newton, ridge
 from mamlkit.losses import Loss, Predict, cross_entropy, mse
 
 Head = Literal["ridge", "logistic", "hinge"]
+Features = Callable[[Tensor], Tensor]
 
 
 class ClosedForm(MetaLearner):
@@ -32,6 +34,10 @@ class ClosedForm(MetaLearner):
         of its readings, ``[n, 1]`` or ``[n, d_out]``, if they have any.
         """
         raise NotImplementedError(f"{type(self).__name__} has no fit(features, y, weight)")
+
+    def predictor(self, theta: Weights, features: Features | None = None) -> Predict:
+        """The prediction with ``theta``; ``features`` in place of those of the model."""
+        raise NotImplementedError(f"{type(self).__name__} has no predictor(theta)")
 
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y [n_tasks, n, ..]`` that cannot be fitted, in plain words."""
@@ -51,9 +57,11 @@ class ClosedForm(MetaLearner):
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """The fit to one task, and its support loss, ``[1]``."""
         weight = getattr(support, "weight", None)
-        theta = self.fit(self.features(support.x), support.y, weight)
-        with torch.no_grad():
-            loss = self.judge(self.predictor(theta), support)
+        phi = self.features(support.x)
+        theta = self.fit(phi, support.y, weight)
+        with torch.no_grad():  # the features of the support are known
+            predict = self.predictor(theta, lambda x: phi if x is support.x else self.features(x))
+            loss = self.judge(predict, support)
         return [theta], loss.detach()[None]
 
     def check_support(self, support: Any) -> None:
@@ -125,10 +133,11 @@ class RidgeHead(ClosedForm):
         """The solution: features ``[n, q]``, ``y [n, d_out]``, to weights ``[q, d_out]``."""
         return ridge(features, y.to(features.dtype), self.strength(), weight)
 
-    def predictor(self, theta: Weights) -> Predict:
+    def predictor(self, theta: Weights, features: Features | None = None) -> Predict:
         """W phi(x) + b, ``[n, ..] -> [n, d_out]``."""
+        phi = features or self.features
         weight, bias = theta[f"{self.head}.weight"], theta.get(f"{self.head}.bias")
-        return lambda x: nn.functional.linear(self.features(x), weight, bias)
+        return lambda x: nn.functional.linear(phi(x), weight, bias)
 
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not ``[n_tasks, n, d_out]``."""
@@ -193,9 +202,9 @@ class ClassifierHead(RidgeHead):
         rows = LOGISTIC if self.head == "logistic" else HINGE
         return newton(features, target, self.strength(), rows, self.newton_steps, weight)
 
-    def predictor(self, theta: Weights) -> Predict:
+    def predictor(self, theta: Weights, features: Features | None = None) -> Predict:
         """Scores c (W phi(x) + b), ``[n, ..] -> [n, ways]``."""
-        plain = super().predictor(theta)
+        plain = super().predictor(theta, features)
         return lambda x: self.log_scale.exp() * plain(x)
 
     def check_y(self, y: Tensor) -> None:

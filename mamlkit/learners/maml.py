@@ -150,8 +150,10 @@ class MAML(LearnedStart):
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:
         """The adapted weights of one task, before and after each step, and the support losses."""
 
+        known = self.given_to_head(support)
+
         def support_loss(theta: Weights) -> Tensor:
-            return self.judge(self.predictor(theta), support)
+            return self.judge(self.predictor(theta, known), support)
 
         # As many as were learned, also where inner_steps has been tuned since.
         rates: Any = self.rates[0] if self.learn_lr == "step" else self.inner_lr

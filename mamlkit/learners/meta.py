@@ -224,7 +224,39 @@ class LearnedStart(MetaLearner):
         learned = [p.exp() for p in self.penalties]
         return dict(zip(self.adapted, learned or fixed, strict=True))
 
-    def predictor(self, theta: Weights) -> Predict:
-        """The model with the adapted weights ``theta``."""
-        # To look for tied weights takes a tenth of a call, and most models have none.
-        return lambda x: functional_call(self.model, theta, (x,), tie_weights=self.tied)
+    def predictor(self, theta: Weights, known: tuple[Tensor, Tensor] | None = None) -> Predict:
+        """The model with the adapted weights ``theta``; ``known`` is what the last layer is given
+        at some x, where nothing before it adapts.
+        """
+
+        def predict(x: Tensor) -> Tensor:
+            if known is not None and x is known[0]:
+                head = {name.rpartition(".")[2]: w for name, w in theta.items()}
+                return functional_call(self.model.get_submodule(self.layer), head, (known[1],))
+            # To look for tied weights takes a tenth of a call, and most models have none.
+            return functional_call(self.model, theta, (x,), tie_weights=self.tied)
+
+        return predict
+
+    @property
+    def layer(self) -> str:
+        """The one layer that adapts, by name; or "", for several, or for the whole model."""
+        layers = {name.rpartition(".")[0] for name in self.adapted}
+        return layers.pop() if len(layers) == 1 else ""
+
+    def given_to_head(self, support: Any) -> tuple[Tensor, Tensor] | None:
+        """The points of the support, and what the one layer that adapts is given there: it stays as
+        it is in all inner steps. None if more than the last layer adapts.
+        """
+        if not (self.layer and hasattr(support, "x")):
+            return None
+        seen: list[Any] = []
+        layer = self.model.get_submodule(self.layer)
+        watch = layer.register_forward_hook(lambda _, given, result: seen.append((given, result)))
+        try:
+            result = run_model(self.model, self.start(), support.x)
+        finally:
+            watch.remove()
+        if len(seen) == 1 and len(seen[0][0]) == 1 and seen[0][1] is result:
+            return support.x, seen[0][0][0]
+        return None  # something comes after that layer, or it is used twice

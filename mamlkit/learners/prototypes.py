@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
-from mamlkit.learners.heads import ClosedForm, check_labels, one_hot
+from mamlkit.learners.heads import ClosedForm, Features, check_labels, one_hot
 from mamlkit.losses import Loss, Predict, cross_entropy
 
 
@@ -39,10 +39,11 @@ class Prototypes(ClosedForm):
         member = member if weight is None else weight * member
         return {"prototypes": member.T @ features / member.sum(0)[:, None]}
 
-    def predictor(self, theta: Weights) -> Predict:
+    def predictor(self, theta: Weights, features: Features | None = None) -> Predict:
         """Scores ``-|phi(x) - prototype|^2``, ``[n, ..] -> [n, ways]``."""
+        phi = features or self.features
         prototypes = theta["prototypes"]  # [ways, p]
-        return lambda x: -(self.features(x)[:, None] - prototypes).square().sum(-1)
+        return lambda x: -(phi(x)[:, None] - prototypes).square().sum(-1)
 
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not labels ``[n_tasks, n]``."""

@@ -70,6 +70,14 @@ class TaskBatch(NamedTuple):
         """Task ``i`` alone: the same leaves without their task axis."""
         return tree_map(lambda leaf: leaf[i], self)
 
+    def chunks(self, size: int | None = None) -> list[Self]:
+        """The tasks in order, at most ``size`` in each part; all in one if None."""
+        n_tasks = len(self.support[0])
+        if size is None or size >= n_tasks:
+            return [self]
+        starts = range(0, n_tasks, size)
+        return [tree_map(lambda leaf, s=s: leaf[s : s + size], self) for s in starts]
+
 
 def uniform(
     n: int | tuple[int, ...], low: float, high: float, generator: torch.Generator

@@ -288,7 +288,7 @@ class _Run:
         if self.held_out is None or not (on_grid or self.done == self.plan.iterations):
             return
         with torch.no_grad():
-            loss = self.ranks.mean(self.query_losses, self.held_out)
+            loss = self.ranks.mean(self._losses_in_chunks, self.held_out)
         # A loss that is not a number never counts as the best.
         if loss < min((v for v in self.history.validation_loss if v == v), default=math.inf):
             self.best = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
@@ -296,6 +296,9 @@ class _Run:
             self.best_on_grid = self.best
         self.history.validation_iteration.append(self.done)
         self.history.validation_loss.append(loss)
+
+    def _losses_in_chunks(self, batch: TaskBatch) -> Tensor:
+        return torch.cat([self.query_losses(each) for each in batch.chunks(self.plan.chunk_size)])
 
     def checkpoint(self) -> None:
         """Where it is time: write the checkpoint. At the very end :meth:`finish` does."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 import mamlkit as mk
+from mamlkit.evaluation.costs import peak_bytes
 from mamlkit.evaluation.curves import half_width, summary
-from tests.helpers import F64
+from mamlkit.training.gradients import meta_gradients
+from tests.helpers import F64, seeded
 
 
 class Constant:
@@ -214,7 +216,7 @@ def test_an_oracle_is_told_the_truth() -> None:
 
 def test_a_task_of_another_form_than_points() -> None:
     """Any NamedTuple may stand in place of Data."""
-    from typing import NamedTuple
+    from typing import Any, NamedTuple
 
     class Trajectory(NamedTuple):
         start: torch.Tensor
@@ -330,3 +332,29 @@ def test_predictions_come_point_by_point(shots: int) -> None:
     zero = mk.evaluate(mk.yardsticks.Zero(), family, shots, n_tasks=4, predictions=True)
     assert zero.predictions is not None
     assert not zero.predictions.any()
+
+
+@pytest.mark.parametrize("make", [mlp, lambda: mk.yardsticks.Ridge(0.1)])
+def test_in_chunks_the_figures_are_the_same(make: Any) -> None:
+    learner, family = make(), mk.tasks.Sinusoid()
+    whole, parts = (
+        mk.evaluate(learner, family, 4, n_tasks=7, queries=5, chunk_size=size) for size in (None, 3)
+    )
+    torch.testing.assert_close(parts.losses, whole.losses)
+    assert parts.losses.shape == whole.losses.shape
+    with pytest.raises(mk.MamlkitError, match="chunk_size must be a whole number"):
+        mk.evaluate(learner, family, 4, n_tasks=7, chunk_size=0)
+
+
+def test_chunks_save_memory_after_training_too() -> None:
+    """Validation and tuning in chunks hold no more than a meta-gradient in chunks."""
+    learner, family = mk.MAML(mk.models.MLP(1, 1, (32, 32)).double(), 0.01, 3), mk.tasks.Sinusoid()
+    batch = family.sample(60, 20, 50, generator=seeded(), dtype=F64)
+    gradients = meta_gradients(learner, dict(learner.named_parameters()), chunk_size=5)
+    training = peak_bytes(lambda: gradients(batch))
+    settings: Any = {"n_tasks": 60, "queries": 50, "chunk_size": 5}
+    tuned = peak_bytes(lambda: mk.tune(learner, family, 20, inner_lr=[0.01], **settings))
+    drawn = sum(leaf.nbytes for leaf in (*batch.support, *batch.query))
+    assert tuned < 1.2 * training + drawn
+    whole = peak_bytes(lambda: mk.tune(learner, family, 20, inner_lr=[0.01], n_tasks=60))
+    assert whole > 3 * tuned

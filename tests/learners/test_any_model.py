@@ -432,6 +432,48 @@ def test_whole_numbers_typed_by_hand_are_real_numbers() -> None:
     assert torch.equal(predict(x), learner.adapt(x.float(), y.float())(x))
 
 
+# Nothing is computed twice.
+
+
+@pytest.mark.parametrize(
+    ("make", "support"),
+    [(lambda body: mk.ANIL(body, 0.1, 5), 1), (lambda body: mk.MAML(body, 0.1, 5), 6)],
+)
+def test_what_does_not_adapt_is_run_once(make: Any, support: int) -> None:
+    """The body of ANIL on the support, whatever the number of steps."""
+    body = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    learner: Any = make(body)
+    learner.way = "in turn"
+    calls: list[int] = []
+    learner.model[0].register_forward_hook(lambda _, given, result: calls.append(len(given[0])))
+    learner.inner_path(Data(*(leaf[0] for leaf in BATCH.support)), 5)
+    assert len(calls) == support
+
+
+@pytest.mark.parametrize("head", [mk.RidgeHead, lambda body: mk.BayesianHead(body, 4)])
+def test_a_head_computes_features_of_the_support_once(head: Any) -> None:
+    learner: Any = head(nn.Linear(3, 4).double())
+    calls: list[int] = []
+    learner.model.register_forward_hook(lambda _, given, result: calls.append(len(given[0])))
+    learner.inner_path(Data(*(leaf[0] for leaf in BATCH.support)), 0)
+    assert len(calls) == 1
+
+
+def test_a_layer_that_is_not_the_last_is_no_head() -> None:
+    """What comes after the only layer that adapts is computed at each step."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    learner: Any = mk.MAML(model, 0.1, 2, adapt="0.*")
+    x, y = BATCH.support.x[0], BATCH.support.y[0]
+    theta = {n: w.detach().clone().requires_grad_() for n, w in model.named_parameters()}
+    for _ in range(2):
+        loss = (torch.func.functional_call(model, theta, (x,)) - y).square().mean()
+        slopes = torch.autograd.grad(loss, [theta["0.weight"], theta["0.bias"]])
+        for name, slope in zip(("0.weight", "0.bias"), slopes, strict=True):
+            theta[name] = (theta[name] - 0.1 * slope).detach().requires_grad_()
+    expected = torch.func.functional_call(model, theta, (x,))
+    assert torch.allclose(learner.adapt(x, y)(x), expected, rtol=1e-12)
+
+
 # Refused in words.
 
 
