@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mamlkit.checks import as_points, as_tensor, count, number
+from mamlkit.checks import as_points, as_tensor, count, load_torch, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.tasks.base import Data, Readings, TaskBatch
@@ -74,6 +74,7 @@ def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
 
 def check_model(model: Any) -> None:
     """Refuse what cannot be meta-learned, before any work is done."""
+    load_torch()
     if not isinstance(model, nn.Module):
         raise MamlkitError(
             f"model must be a torch.nn.Module, but {type(model).__name__} was given; "

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
+import time
+import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,13 +15,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs with one path are then not told apart
+    fcntl = None  # type: ignore[assignment]
+
 import torch
 from torch import Tensor, nn
 
 from mamlkit.checks import as_path
 from mamlkit.errors import MamlkitError
 
-FORMAT = "mamlkit checkpoint 1"
+FORMAT = "mamlkit checkpoint 2"
 
 
 def fill(learner: nn.Module, saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
@@ -49,24 +57,80 @@ def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
 def atomically(path: str | Path, keep: bool = True) -> Iterator[IO[bytes]]:
     """A file beside ``path`` to write to, which takes its place when all is on the disk."""
     path = as_path(path)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")  # nobody else's
+    with _in_words(path):
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if keep:
+                part.replace(path)
+        finally:
+            with suppress(OSError):  # gone, if all went well
+                part.unlink()
+
+
+@contextmanager
+def only_run(path: str | Path) -> Iterator[None]:
+    """Keep other runs, of this process or another, from a checkpoint, by a locked file beside it
+    that says whose it is. The system lets go of the lock when the process ends, however it ends.
+    """
+    path = as_path(path)
+    lock = path.with_name(f"{path.name}.lock")
+    with _in_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if keep:
-            part.replace(path)
+        file = _locked(path, lock)
+    try:
+        for left in path.parent.iterdir():  # by a run that was killed as it wrote
+            if re.fullmatch(re.escape(path.name) + r"\.[0-9a-f]{8}\.part", left.name):
+                left.unlink(missing_ok=True)
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        file.close()
+
+
+def _locked(path: Path, lock: Path) -> IO[str]:
+    """The file ``lock``, open, locked and signed."""
+    while True:
+        file = lock.open("a+")
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with file:
+                file.seek(0)
+                raise MamlkitError(
+                    f"{path} is in use by another run ({file.read() or 'it has just begun'}). Wait "
+                    "for it to end, or choose another checkpoint path."
+                ) from error
+        except OSError:  # a file system without locks
+            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                break
+        file.close()  # whoever held it has just removed it
+    file.truncate(0)
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    file.write(f"process {os.getpid()} on {platform.node()}, since {began}")
+    file.flush()
+    return file
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Say plainly what is wrong with a place that cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise MamlkitError(
             f"{path} cannot be written: {error.strerror}; choose another path."
         ) from error
-    finally:
-        with suppress(OSError):  # gone, if all went well
-            part.unlink()
 
 
 def read_checkpoint(
