@@ -50,7 +50,10 @@ def versions() -> dict[str, str]:
 def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
     """Write with ``torch.save``, so that a crash leaves the old file or the new one, not a part."""
     with atomically(path) as file:
-        torch.save({"format": FORMAT, **content}, file)
+        try:
+            torch.save({"format": FORMAT, **content}, file)
+        except RuntimeError as error:  # of torch as it closes a file that the system cut short
+            raise error.__context__ if isinstance(error.__context__, OSError) else error
 
 
 @contextmanager
@@ -129,7 +132,8 @@ def _in_words(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise MamlkitError(
-            f"{path} cannot be written: {error.strerror}; choose another path."
+            f"{path} cannot be written: {error.strerror}; make room there if the disk is full, or "
+            "choose another path. Nothing that was there before has changed."
         ) from error
 
 
