@@ -132,7 +132,10 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 def as_path(path: str | Path) -> Path:
     """A path, in which ``~`` is the home folder."""
     if not isinstance(path, str | os.PathLike):
-        raise MamlkitError(f"a path must be text, but {type(path).__name__} was given.")
+        raise MamlkitError(
+            f"a path must be text, but {type(path).__name__} was given. It comes last: "
+            "load_learner(learner, path), save(thing, path)."
+        )
     return Path(path).expanduser()
 
 

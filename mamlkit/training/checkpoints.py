@@ -32,13 +32,24 @@ FORMAT = "mamlkit checkpoint 2"
 def fill(learner: nn.Module, saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
     """Load what was read from ``path`` into a learner that fits; return the notes."""
     _check_fit(path, learner, saved)
-    if saved.get("described", learner.extra_repr()) != learner.extra_repr():
+    described, own = saved.get("described", learner.extra_repr()), learner.extra_repr()
+    if described != own:
         raise MamlkitError(
-            f"{path} holds a learner with other settings: {saved['described']}; yours has "
-            f"{learner.extra_repr()}. Build yours like it."
+            f"{path} holds a learner with other settings: {_changed(described, own)}. Build yours "
+            "like it."
         )
     learner.load_state_dict(saved.get("best") or saved["learner"])
     return dict(saved.get("notes", {}))
+
+
+def _changed(was: Any, now: Any) -> str:
+    """Of two settings, or two texts with many, what differs."""
+    if isinstance(was, str) and isinstance(now, str):
+        before, after = (re.split(r", (?=\w+=)|\n *", text) for text in (was, now))
+        gone, come = [p for p in before if p not in after], [p for p in after if p not in before]
+        if (gone or come) and len(before) + len(after) > 2:
+            return f"was {', '.join(gone) or 'nothing'}; now {', '.join(come) or 'nothing'}"
+    return f"was {was!r}, now {now!r}"
 
 
 def versions() -> dict[str, str]:
@@ -53,7 +64,9 @@ def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
         try:
             torch.save({"format": FORMAT, **content}, file)
         except RuntimeError as error:  # of torch as it closes a file that the system cut short
-            raise error.__context__ if isinstance(error.__context__, OSError) else error
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 @contextmanager
@@ -155,8 +168,8 @@ def read_checkpoint(
         k = different[0]
         raise MamlkitError(
             f"{path} belongs to a run with other settings: {', '.join(different)} "
-            f"({k} was {theirs.get(k)!r}, now {settings[k]!r}). Use the same settings to resume, "
-            "or another checkpoint path to start anew."
+            f"({k} {_changed(theirs.get(k), settings[k])}). Use the same settings to resume, or "
+            "another checkpoint path to start anew."
         )
     _check_fit(path, learner, saved)
     return saved
@@ -193,14 +206,19 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
 def _check_fit(path: str | Path, learner: nn.Module, saved: dict[str, Any]) -> None:
     """Refuse weights of another learner, before any of them is loaded."""
-    own, found = (
-        {(name, w.shape if isinstance(w, Tensor) else None) for name, w in state.items()}
+    own, theirs = (
+        {name: list(w.shape) if isinstance(w, Tensor) else "no tensor" for name, w in state.items()}
         for state in (learner.state_dict(), saved["learner"])
     )
-    if wrong := {name for name, _ in own ^ found}:
+    wrong = [
+        f"{name} is {theirs.get(name, 'missing')} there and {own.get(name, 'missing')} in yours"
+        for name in {**own, **theirs}
+        if own.get(name) != theirs.get(name)
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise MamlkitError(
-            f"{path} holds another learner: {sorted(wrong)[:4]} differ in name or shape. Build the "
-            f"learner as it was saved: {saved.get('description', saved.get('settings', ''))}"
+            f"{path} holds another learner: {'; '.join(wrong[:4])}{more}. Build yours like it."
         )
 
 

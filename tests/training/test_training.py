@@ -344,7 +344,9 @@ def test_weights_that_a_learner_lacks_are_refused(tmp_path) -> None:
     a, path = learner(learn_lr="tensor"), tmp_path / "learner.pt"
     mk.save_learner(a, path)
     mk.load_learner(learner(learn_lr="tensor"), path)
-    with pytest.raises(mk.MamlkitError, match=r"another learner: .* differ in name or shape"):
+    with pytest.raises(
+        mk.MamlkitError, match=r"another learner: rates\.0 is \[\] there and missing"
+    ):
         mk.load_learner(learner(), path)
 
 
@@ -663,7 +665,7 @@ def test_another_learner_that_prints_alike_is_refused(tmp_path) -> None:
     train(mk.MAML(Own(2)), 2, checkpoint=path)
     other = mk.MAML(Own(3))
     before = state(other)
-    with pytest.raises(mk.MamlkitError, match=r"another learner: \['model.w'\]"):
+    with pytest.raises(mk.MamlkitError, match=r"model.w is \[2\] there and \[3\] in yours"):
         train(other, 4, checkpoint=path)
     assert_same_state(state(other), before)
 
