@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 
 from mamlkit.checks import as_path, count, deferred_interrupt, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
+from mamlkit.learners.checking import check_reached
 from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, shots_range
 from mamlkit.training.checkpoints import (
     atomically,
@@ -377,7 +378,9 @@ class _Run:
         given = (plan.shots, plan.queries)
         with torch.no_grad():
             first = fresh_generator(plan.seed)
-            self.query_losses(self.family.sample(n_first, *given, generator=first, **self.drawn))
+            batch = self.family.sample(n_first, *given, generator=first, **self.drawn)
+            self.query_losses(batch)
+        check_reached(self.learner, batch)
         if validation is None:
             return None
         check_family(validation)

@@ -89,6 +89,7 @@ CUT: dict[str, Any] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 @pytest.mark.parametrize("how", CUT)
 def test_a_law_without_gradient_by_a_parameter_is_refused(how: str) -> None:
     model = mk.Simulator(CUT[how], {"a": (0.0, 1.0), "b": (0.0, 1.0)}).double()
