@@ -56,9 +56,7 @@ SHORT: dict[str, Any] = {"meta_batch": 2, "progress": False}
 def test_what_is_cut_off_is_named_and_a_slope_of_zero_is_fine(name: str) -> None:
     make = MAKE[name]
     train(make(Net(dead=True).double()))
-    with pytest.warns(
-        mk.MamlkitWarning, match=r"not depend on first\.weight, first\.bias of"
-    ):
+    with pytest.warns(mk.MamlkitWarning, match=r"not depend on first\.weight, first\.bias of"):
         train(make(Net("first").double()))
     with pytest.raises(mk.MamlkitError, match=r"last\.bias of the model \(Net\), so nothing would"):
         train(make(Net("last").double()))
