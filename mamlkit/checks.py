@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
-from functools import partial, wraps
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial, wraps
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch.func import grad, vmap
 
 from mamlkit.errors import MamlkitError
 
@@ -81,6 +85,39 @@ def name_of(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait for the end of a step, so that nothing is left half done; gives a function
+    that says whether it was pressed.
+    """
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def press(number: int, frame: Any) -> None:
+        if pressed:  # a second Ctrl-C means now
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@cache
+def load_torch() -> None:
+    """Torch imports much of itself (a second's work) at the first ``vmap``, and Ctrl-C in the midst
+    of it leaves a half that no later call gets past. So it is done here, and Ctrl-C waits.
+    """
+    with deferred_interrupt() as interrupted:
+        vmap(grad(torch.sin))(torch.zeros(1))
+    if interrupted():
+        raise KeyboardInterrupt
+
+
 def count(name: str, value: Any, least: int = 1) -> int:
     """Check that ``value`` is a whole number of at least ``least``, and return it."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
@@ -124,7 +161,10 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 def as_path(path: str | Path) -> Path:
     """A path, in which ``~`` is the home folder."""
     if not isinstance(path, str | os.PathLike):
-        raise MamlkitError(f"a path must be text, but {type(path).__name__} was given.")
+        raise MamlkitError(
+            f"a path must be text, but {type(path).__name__} was given. It comes last: "
+            "load_learner(learner, path), save(thing, path)."
+        )
     return Path(path).expanduser()
 
 
@@ -156,9 +196,10 @@ def check_generator(generator: torch.Generator | None) -> torch.Generator:
 def as_tensor(name: str, value: Any, like: dict[str, Tensor] | None = None) -> Tensor:
     """Check that ``value`` is a finite tensor; bring it to the type and device of ``like``."""
     if not isinstance(value, Tensor):
+        given = type(value).__name__  # torch.as_tensor() takes no table of pandas
+        numbers = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else name
         raise MamlkitError(
-            f"{name} must be a torch.Tensor, but {type(value).__name__} was given; "
-            f"use torch.as_tensor({name})."
+            f"{name} must be a torch.Tensor, but {given} was given; use torch.as_tensor({numbers})."
         )
     if not torch.isfinite(value).all():
         bad = int((~torch.isfinite(value)).sum())

@@ -30,6 +30,7 @@ from mamlkit.tasks.base import Data, Readings, TaskBatch
 from mamlkit.tasks.rows import read_rows
 from mamlkit.tasks.scales import Scales
 from mamlkit.tasks.table import Table
+from mamlkit.training.checkpoints import atomically
 from mamlkit.training.loop import Plan, meta_train
 from mamlkit.training.saved import save
 from mamlkit.yardsticks import (
@@ -189,10 +190,13 @@ class Fit:
 
         out = as_path(path)
         save(self, out / "saved.npz")
-        self.table.to_csv(out / "table.csv", index_label="learner")
-        self.predictions.to_csv(out / "predictions.csv", index=False)
+        with atomically(out / "table.csv") as file:
+            self.table.to_csv(file, index_label="learner")
+        with atomically(out / "predictions.csv") as file:
+            self.predictions.to_csv(file, index=False)
         page = fit_page(self.predictions, self.about)
-        page.savefig(out / "systems.png", bbox_inches="tight")
+        with atomically(out / "systems.png") as file:
+            page.savefig(file, bbox_inches="tight", format="png")
         plt.close(page)
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mamlkit.checks import count, fresh_generator, interval, one_of
+from mamlkit.checks import count, fresh_generator, interval, load_torch, one_of
 from mamlkit.errors import MamlkitError
 
 Feed = Literal["concatenate", "modulate", "affine"]
@@ -41,6 +41,7 @@ def _layer(
     """A layer with torch's default start (uniform in +-1/sqrt(fan in)), drawn from ``generator``:
     torch's global one is left alone.
     """
+    load_torch()  # which skip_init does a part of
     layer: nn.Module = cast(Any, nn.utils.skip_init)(kind, *sizes, **settings)
     bound = layer.get_parameter("weight")[0].numel() ** -0.5
     with torch.no_grad():

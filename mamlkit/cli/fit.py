@@ -16,6 +16,7 @@ from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.fitting import CANDIDATES, Fit, fit
 from mamlkit.tasks.rows import check_column, read_csv
 from mamlkit.tasks.table import Table
+from mamlkit.training.checkpoints import atomically
 from mamlkit.training.saved import load
 
 _column: dict[str, Any] = {"metavar": "COLUMN"}
@@ -148,14 +149,16 @@ def run_predict(args: argparse.Namespace) -> None:
     pictures = make_folder(args.out.with_suffix(""))
     with _notes():
         answer = found.predict(frame)
-    answer.to_csv(args.out, index=False)
+    with atomically(args.out) as file:
+        answer.to_csv(file, index=False)
     for system, rows in answer.groupby(found.about["task"], sort=False):
         figure, ax = plt.subplots()
         predicted(rows, found.about, ax)
         ax.set_title(str(system))
         ax.legend()
         name = re.sub(r"[^\w.-]+", "_", str(system)) or "system"
-        figure.savefig(pictures / f"{name}.png")
+        with atomically(pictures / f"{name}.png") as file:
+            figure.savefig(file, format="png")
         plt.close(figure)
     asked = int(answer.filter(like="prediction").notna().any(axis=1).sum())
     print(f"{asked} predictions written to {args.out}; pictures in {pictures}")

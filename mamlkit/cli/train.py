@@ -179,8 +179,7 @@ def train(options: dict[str, Any], out: Path, command: str) -> History:
         save_learner(learner, out / "learner.npz", **settings)
         history.save(out / "history.json")
         if history.interrupted:
-            done = len(history.outer_loss)
-            print(f"interrupted after {done} iterations; the same command goes on from there")
+            print("the same command goes on from there")
         else:
             given: dict[str, Any] = {"shots": options["shots"], "seed": options["seed"] + 2 * 10**6}
             zero = evaluate(yardsticks.Zero(family.d_out), test, **given)

@@ -15,6 +15,7 @@ from mamlkit.losses import rmse
 from mamlkit.models import MLP
 from mamlkit.tasks import VapourPressure
 from mamlkit.tasks.fluids import Part
+from mamlkit.training.checkpoints import atomically
 from mamlkit.training.loop import History, meta_train
 from mamlkit.training.saved import save_learner
 
@@ -100,8 +101,11 @@ def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     mean = results["mean"].to_dict()
     ratio = mean["MAML (Meta-SGD)"] / mean["Lee-Kesler, told acentric factor"]
     print(f"\nError of MAML / error of Lee-Kesler: {ratio:.2f}")
-    plots.curve_page(learner, fluids("test")).savefig(out / "curves.png", dpi=100)
-    results.to_csv(out / "table.csv")
+    page = plots.curve_page(learner, fluids("test"))
+    with atomically(out / "curves.png") as file:
+        page.savefig(file, dpi=100, format="png")
+    with atomically(out / "table.csv") as file:
+        results.to_csv(file)
     history.save(out / "history.json")
     save_learner(learner, out / "learner.npz", seed=seed, iterations=len(history.outer_loss))
     print(f"Written to {out}: curves.png, table.csv, learner.npz, history.json")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from mamlkit.checks import as_points, as_tensor, count, number
-from mamlkit.errors import MamlkitError
+from mamlkit.checks import as_points, as_tensor, count, load_torch, number
+from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.learners.base import Weights
+from mamlkit.losses import Predict
 from mamlkit.tasks.base import Data, Readings, TaskBatch
 
 
@@ -72,6 +75,7 @@ def as_data(x: Any, y: Any, like: Weights | None = None) -> Any:
 
 def check_model(model: Any) -> None:
     """Refuse what cannot be meta-learned, before any work is done."""
+    load_torch()
     if not isinstance(model, nn.Module):
         raise MamlkitError(
             f"model must be a torch.nn.Module, but {type(model).__name__} was given; "
@@ -148,6 +152,60 @@ def check_size(model: nn.Module, x: Tensor) -> None:
             f"layer takes {first.in_features} numbers. Check that the model's input size is the "
             "family's d_in."
         )
+
+
+def check_reached(learner: Any, batch: TaskBatch) -> None:
+    """Look on one task whether what learns is reached by the gradient of the loss. ``grad`` gives
+    zeros where a model has cut itself off, as by ``.detach()``, and nobody would notice.
+    """
+    stacked = hasattr(learner, "members")
+    learner = learner.learner if stacked else learner
+    if not hasattr(learner, "network"):  # of the reader's own
+        return
+    support, network = batch.task(0).support, learner.network()
+    weights = {name: p[0] if stacked else p for name, p in network.named_parameters()}
+    adapted = getattr(learner, "adapted", ())
+    if adapted:
+        reached = reached_by(network, weights, lambda predict: learner.judge(predict, support))
+    elif hasattr(support, "x"):  # features for a head
+        reached = reached_by(network, weights, lambda predict: predict(support.x).sum())
+    else:
+        return
+    learn = [name for name, p in network.named_parameters() if p.requires_grad or name in adapted]
+    moved, model = adapted or learn, type(network).__name__
+    if moved and not reached & {*moved}:
+        raise MamlkitError(
+            f"the loss does not depend on {', '.join(moved)} of the model ({model}), so nothing "
+            "would adapt; look for .detach(), .item(), numpy, torch.no_grad() or torch.tensor() in "
+            "the model and the loss."
+        )
+    # The constant of an energy falls out of its slope, and with it the bias of the last layer.
+    layers = {name.rpartition(".")[0] for name in reached}
+    lost = [name for name in learn if name not in reached]
+    lost = [n for n in lost if not (n.endswith(".bias") and n.rpartition(".")[0] in layers)]
+    if lost:
+        warnings.warn(
+            f"the loss does not depend on {', '.join(lost)} of the model ({model}), so they stay "
+            "as they are. If that is not meant, look for .detach() or torch.no_grad() in the "
+            "model; if it is, give them requires_grad=False.",
+            MamlkitWarning,
+            stacklevel=2,
+        )
+
+
+def reached_by(
+    network: nn.Module, weights: Weights, measure: Callable[[Predict], Tensor]
+) -> set[str]:
+    """Names of the ``weights`` of ``network`` that the gradient of ``measure(predict)`` reaches,
+    be it zero.
+    """
+    with torch.enable_grad():
+        leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+        value = measure(lambda x: functional_call(network, leaves, (x,)))
+        if not value.requires_grad:
+            return set()
+        slopes = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    return {name for name, slope in zip(leaves, slopes, strict=True) if slope is not None}
 
 
 def select(model: nn.Module, adapt: str | Sequence[str]) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ class Simulator(nn.Module):
 
     Args:
         law: ``(x, parameters) -> y``, of tensor operations (torch.exp, not math.exp; for an
-            equation of motion :func:`mamlkit.ode.rk4`).
+            equation of motion :func:`mamlkit.ode.rk4`). One without gradient by a parameter is
+            refused at the first use.
         bounds: name -> ``(low, high)`` in physical units, or ``(low, high, unit)``. Make them wide:
             the limits of what makes sense, not of what you expect.
         start: name -> value in physical units, strictly between the bounds; the middle by default.
@@ -45,6 +46,8 @@ class Simulator(nn.Module):
         model = mk.Simulator(fall, {"height": (0.0, 10.0, "m"), "g": (0.0, 30.0, "m/s^2")})
         learner = mk.MetaSGD(model, inner_lr=0.1, inner_steps=20)
     """
+
+    _checked = False
 
     def __init__(
         self,
@@ -102,7 +105,35 @@ class Simulator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Simulate: ``[n, d_in] -> [n, d_out]``."""
+        if not self._checked and torch._C._functorch.peek_interpreter_stack() is None:
+            self._check_slopes(x)
         return self.law(x, self.values())
+
+    def _check_slopes(self, x: Tensor) -> None:
+        """Refuse a law that takes a parameter out of torch: it would never be fitted. Inside
+        ``grad`` and ``vmap`` this cannot be seen, but learners run a model once before.
+        """
+        with torch.enable_grad():
+            values = {k: v.detach().requires_grad_() for k, v in self.values().items()}
+            y = self.law(x.detach(), values)
+            if not isinstance(y, Tensor) or not y.is_floating_point():
+                given = f"tensor of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
+                raise MamlkitError(
+                    f"the law ({name_of(self.law)}) gives a {given}; it must give a tensor of real "
+                    "numbers [n, d_out]."
+                )
+            slopes: Any = [None] * len(values)
+            if y.requires_grad:
+                slopes = torch.autograd.grad(y.sum(), list(values.values()), allow_unused=True)
+        lost = [name for name, slope in zip(values, slopes, strict=True) if slope is None]
+        if lost:
+            raise MamlkitError(
+                f"the law ({name_of(self.law)}) has no gradient by {', '.join(lost)}, so nothing "
+                "could be fitted there. It must use each parameter as a tensor, in functions of "
+                "torch: torch.exp(p['k']), not math.exp, numpy, float(), .item() or .detach(). "
+                "Leave out of bounds what the law does not use."
+            )
+        self._checked = True
 
     def extra_repr(self) -> str:
         """The law, the bounds and the units."""

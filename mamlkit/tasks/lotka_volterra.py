@@ -153,16 +153,18 @@ class LotkaVolterra(TrajectoryFamily):
             return super().solve(y0, physics, times)
         from scipy.integrate import solve_ivp  # imported late: needed for nothing else
 
-        t = (self.times if times is None else times).numpy()
+        each = (self.times if times is None else times).expand(len(y0), -1).numpy()
 
-        def one(start: Any, beta: float, delta: float) -> Any:
+        def one(start: Any, t: Any, beta: float, delta: float) -> Any:
             def rate(_: float, y: Any) -> Any:
                 return law(y[0], y[1], beta, delta)
 
             return solve_ivp(rate, (t[0], t[-1]), start, method="RK45", t_eval=t).y.T
 
-        pairs = zip(y0.double().numpy(), physics["beta"], physics["delta"], strict=True)
-        found = [[one(y, float(beta), float(delta)) for y in task] for task, beta, delta in pairs]
+        starts, known = y0.double().numpy(), (physics[name].tolist() for name in ("beta", "delta"))
+        found = [
+            [one(y, *how) for y in task] for task, *how in zip(starts, each, *known, strict=True)
+        ]
         return torch.as_tensor(np.array(found))
 
     def measure(

@@ -118,8 +118,9 @@ class Pendulum(TrajectoryFamily):
         if self.drag or self.spring or bool((m >= 1).any()):
             return super().solve(y0, physics, times)
         t = (self.times if times is None else times).double()
+        t = t if t.ndim == 1 else t[:, None]  # [n_tasks, 1, T]
         u0 = torch.as_tensor(ellipkinc(torch.atan2(half, speed).numpy(), m.numpy()))
-        u = w[..., None] * (t - t[0]) + u0[..., None]  # [n_tasks, n, T]
+        u = w[..., None] * (t - t[..., :1]) + u0[..., None]  # [n_tasks, n, T]
         sn, cn, _, _ = map(torch.as_tensor, ellipj(u.numpy(), m[..., None].numpy()))
         k = m.sqrt()[..., None]
         return torch.stack([2 * torch.asin(k * sn), 2 * k * w[..., None] * cn], dim=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -51,10 +52,16 @@ class TrajectoryFamily(Family):
     - ``substeps``: Runge-Kutta steps between two times of the reference solution, in float64.
       Choose as many as leave an error below what you want to measure; the tests hold the families
       here below a relative 1e-9 of scipy's DOP853.
+    - ``tolerance``: how far the solutions of a task may be wrong, as a fraction of their largest
+      value. The first draw, the second, the fourth, the eighth and so on are solved again with
+      twice the substeps, and refused where they differ by more: a law that is too fast for its
+      steps, a stiff one, gives plain nonsense. ``math.inf`` asks for nothing.
     """
 
     times: Tensor = torch.linspace(0, 1, 11, dtype=torch.float64)
     substeps: int = 50
+    tolerance: float = 1e-3
+    _drawn: int = 0  # how often
     _shown: tuple[str, ...] = ("times", "noise")
 
     def starts(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
@@ -67,12 +74,20 @@ class TrajectoryFamily(Family):
         """
         raise MamlkitError(self._missing("field(self, y, physics)"))
 
+    def when(self, n_tasks: int, generator: torch.Generator) -> Tensor | None:
+        """Draw when each task is recorded: float64 ``[n_tasks, T]``; None takes the times of the
+        family for all.
+        """
+        return None
+
     def solve(self, y0: Tensor, physics: Physics, times: Tensor | None = None) -> Tensor:
         """The reference solution in float64: ``y0 [n_tasks, n, d]``, parameters ``[n_tasks]``, to
-        ``[n_tasks, n, T, d]`` at ``times`` (those of the family, if None).
+        ``[n_tasks, n, T, d]`` at ``times``, ``[T]`` or ``[n_tasks, T]`` (those of the family, if
+        None).
         """
         shaped = {name: value.double()[:, None, None] for name, value in physics.items()}
         t = (self.times if times is None else times).double()
+        t = t if t.ndim == 1 else t.T[:, :, None, None]
         y = rk4(lambda _, y: self.field(y, shaped), y0.double(), t, self.substeps)
         if not torch.isfinite(y).all():
             raise MamlkitError(
@@ -81,18 +96,50 @@ class TrajectoryFamily(Family):
             )
         return y.movedim(0, 2)
 
-    def trajectories(self, y0: Tensor, physics: Physics) -> Trajectories:
-        """The record of the systems from ``y0 [n_tasks, n, d]``, without noise, float64."""
-        y = self.solve(y0, physics)
+    def trajectories(
+        self, y0: Tensor, physics: Physics, times: Tensor | None = None
+    ) -> Trajectories:
+        """The record of the systems from ``y0 [n_tasks, n, d]``, without noise, float64; ``times``
+        as for :meth:`solve`.
+        """
+        y = self.solve(y0, physics, times)
+        self._drawn += 1
+        if self._drawn & (self._drawn - 1) == 0:
+            self._check_steps(y, y0, physics, times)
         shaped = {name: value.double()[:, None, None, None] for name, value in physics.items()}
-        return Trajectories(self.times.expand(len(y), -1), y, self.field(y, shaped))
+        t = self.times if times is None else times
+        return Trajectories(t.expand(len(y), -1), y, self.field(y, shaped))
 
     def measure(
         self, physics: Physics, shots: int, queries: int, generator: torch.Generator
     ) -> TaskBatch:
         """Record ``shots`` trajectories to adapt to and ``queries`` others of each system."""
-        y0 = self.starts(len(next(iter(physics.values()))), shots + queries, generator)
-        return self.as_batch(self.trajectories(y0, physics), physics, shots, generator)
+        n_tasks = len(next(iter(physics.values())))
+        y0 = self.starts(n_tasks, shots + queries, generator)
+        times = self.when(n_tasks, generator)
+        if times is not None and (times.ndim != 2 or len(times) != n_tasks):
+            raise MamlkitError(
+                f"{type(self).__name__}.when() gave {list(times.shape)}; it must give times "
+                f"[n_tasks, T] = [{n_tasks}, T]."
+            )
+        data = self.trajectories(y0, physics, times)
+        return self.as_batch(data, physics, shots, generator)
+
+    def _check_steps(self, y: Tensor, y0: Tensor, physics: Physics, times: Tensor | None) -> None:
+        """Refuse solutions ``y`` that twice the substeps would change."""
+        finer = copy.copy(self)
+        finer.substeps = 2 * self.substeps
+        better = finer.solve(y0, physics, times)
+        wrong = (y - better).flatten(1).abs().amax(1) / better.flatten(1).abs().amax(1)  # [n_tasks]
+        worst = int(wrong.nan_to_num().argmax())
+        if wrong[worst] > self.tolerance:
+            values = {name: float(value[worst]) for name, value in physics.items()}
+            raise MamlkitError(
+                f"the solution of {type(self).__name__} is wrong by {float(wrong[worst]):.1g} of "
+                f"its largest value, with {values}: so much do twice the {self.substeps} substeps "
+                "change it. Raise substeps until they do not, or take a slower law: the steps must "
+                "be short against its fastest time."
+            )
 
     def as_batch(
         self, data: Trajectories, physics: Physics, shots: int, generator: torch.Generator

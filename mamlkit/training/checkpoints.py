@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
+import time
+import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,25 +15,41 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs with one path are then not told apart
+    fcntl = None  # type: ignore[assignment]
+
 import torch
 from torch import Tensor, nn
 
 from mamlkit.checks import as_path
 from mamlkit.errors import MamlkitError
 
-FORMAT = "mamlkit checkpoint 1"
+FORMAT = "mamlkit checkpoint 2"
 
 
 def fill(learner: nn.Module, saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
     """Load what was read from ``path`` into a learner that fits; return the notes."""
     _check_fit(path, learner, saved)
-    if saved.get("described", learner.extra_repr()) != learner.extra_repr():
+    described, own = saved.get("described", learner.extra_repr()), learner.extra_repr()
+    if described != own:
         raise MamlkitError(
-            f"{path} holds a learner with other settings: {saved['described']}; yours has "
-            f"{learner.extra_repr()}. Build yours like it."
+            f"{path} holds a learner with other settings: {_changed(described, own)}. Build yours "
+            "like it."
         )
     learner.load_state_dict(saved.get("best") or saved["learner"])
     return dict(saved.get("notes", {}))
+
+
+def _changed(was: Any, now: Any) -> str:
+    """Of two settings, or two texts with many, what differs."""
+    if isinstance(was, str) and isinstance(now, str):
+        before, after = (re.split(r", (?=\w+=)|\n *", text) for text in (was, now))
+        gone, come = [p for p in before if p not in after], [p for p in after if p not in before]
+        if (gone or come) and len(before) + len(after) > 2:
+            return f"was {', '.join(gone) or 'nothing'}; now {', '.join(come) or 'nothing'}"
+    return f"was {was!r}, now {now!r}"
 
 
 def versions() -> dict[str, str]:
@@ -42,31 +61,93 @@ def versions() -> dict[str, str]:
 def write_atomically(path: str | Path, content: dict[str, Any]) -> None:
     """Write with ``torch.save``, so that a crash leaves the old file or the new one, not a part."""
     with atomically(path) as file:
-        torch.save({"format": FORMAT, **content}, file)
+        try:
+            torch.save({"format": FORMAT, **content}, file)
+        except RuntimeError as error:  # of torch as it closes a file that the system cut short
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 @contextmanager
 def atomically(path: str | Path, keep: bool = True) -> Iterator[IO[bytes]]:
     """A file beside ``path`` to write to, which takes its place when all is on the disk."""
     path = as_path(path)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")  # nobody else's
+    with _in_words(path):
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if keep:
+                part.replace(path)
+        finally:
+            with suppress(OSError):  # gone, if all went well
+                part.unlink()
+
+
+@contextmanager
+def only_run(path: str | Path) -> Iterator[None]:
+    """Keep other runs, of this process or another, from a checkpoint, by a locked file beside it
+    that says whose it is. The system lets go of the lock when the process ends, however it ends.
+    """
+    path = as_path(path)
+    lock = path.with_name(f"{path.name}.lock")
+    with _in_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if keep:
-            part.replace(path)
+        file = _locked(path, lock)
+    try:
+        for left in path.parent.iterdir():  # by a run that was killed as it wrote
+            if re.fullmatch(re.escape(path.name) + r"\.[0-9a-f]{8}\.part", left.name):
+                left.unlink(missing_ok=True)
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        file.close()
+
+
+def _locked(path: Path, lock: Path) -> IO[str]:
+    """The file ``lock``, open, locked and signed."""
+    while True:
+        file = lock.open("a+")
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with file:
+                file.seek(0)
+                raise MamlkitError(
+                    f"{path} is in use by another run ({file.read() or 'it has just begun'}). Wait "
+                    "for it to end, or choose another checkpoint path."
+                ) from error
+        except OSError:  # a file system without locks
+            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                break
+        file.close()  # whoever held it has just removed it
+    file.truncate(0)
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    file.write(f"process {os.getpid()} on {platform.node()}, since {began}")
+    file.flush()
+    return file
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Say plainly what is wrong with a place that cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise MamlkitError(
-            f"{path} cannot be written: {error.strerror}; choose another path."
+            f"{path} cannot be written: {error.strerror}; make room there if the disk is full, or "
+            "choose another path. Nothing that was there before has changed."
         ) from error
-    finally:
-        with suppress(OSError):  # gone, if all went well
-            part.unlink()
 
 
 def read_checkpoint(
@@ -87,8 +168,8 @@ def read_checkpoint(
         k = different[0]
         raise MamlkitError(
             f"{path} belongs to a run with other settings: {', '.join(different)} "
-            f"({k} was {theirs.get(k)!r}, now {settings[k]!r}). Use the same settings to resume, "
-            "or another checkpoint path to start anew."
+            f"({k} {_changed(theirs.get(k), settings[k])}). Use the same settings to resume, or "
+            "another checkpoint path to start anew."
         )
     _check_fit(path, learner, saved)
     return saved
@@ -125,14 +206,19 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
 def _check_fit(path: str | Path, learner: nn.Module, saved: dict[str, Any]) -> None:
     """Refuse weights of another learner, before any of them is loaded."""
-    own, found = (
-        {(name, w.shape if isinstance(w, Tensor) else None) for name, w in state.items()}
+    own, theirs = (
+        {name: list(w.shape) if isinstance(w, Tensor) else "no tensor" for name, w in state.items()}
         for state in (learner.state_dict(), saved["learner"])
     )
-    if wrong := {name for name, _ in own ^ found}:
+    wrong = [
+        f"{name} is {theirs.get(name, 'missing')} there and {own.get(name, 'missing')} in yours"
+        for name in {**own, **theirs}
+        if own.get(name) != theirs.get(name)
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise MamlkitError(
-            f"{path} holds another learner: {sorted(wrong)[:4]} differ in name or shape. Build the "
-            f"learner as it was saved: {saved.get('description', saved.get('settings', ''))}"
+            f"{path} holds another learner: {'; '.join(wrong[:4])}{more}. Build yours like it."
         )
 
 

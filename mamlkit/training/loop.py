@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from mamlkit.checks import as_path, count, fresh_generator, number, one_of
+from mamlkit.checks import as_path, count, deferred_interrupt, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
+from mamlkit.learners.checking import check_reached
 from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, shots_range
 from mamlkit.training.checkpoints import (
     atomically,
     check_learner,
+    only_run,
     read_checkpoint,
     write_atomically,
 )
@@ -162,9 +164,12 @@ def meta_train(
     """Meta-train ``learner`` on tasks of ``family`` with Adam, in place; return the history.
 
     Each iteration draws ``meta_batch`` tasks of ``shots`` support and ``queries`` query points and
-    descends the mean of ``learner.query_losses``. Ctrl-C ends the run after the iteration under
-    way and returns what is done. A learner with a method ``at_iteration(done)`` is told before each
-    iteration how many are done.
+    descends the mean of ``learner.query_losses``. A learner with a method ``at_iteration(done)`` is
+    told before each iteration how many are done.
+
+    Ctrl-C, and the stop button of a notebook, ends the run after the iteration under way: a line
+    says so, what is done is returned, and the rest of the cell goes on with it
+    (``history.interrupted``). A second Ctrl-C means now, and stops the cell too.
 
     In several processes (``torchrun``, or a default group of ``torch.distributed`` of your own) the
     same call works on one run: see :mod:`mamlkit.training.ranks`. All must be given the same
@@ -182,7 +187,10 @@ def meta_train(
             it is finite, else ``validation_tasks`` fixed tasks. The best meta-parameters seen
             (lowest validation loss) are loaded into the learner at the end.
         checkpoint: a file to write every ``checkpoint_every`` iterations and at the end, in one
-            atomic step. If it exists, the run resumes from it, bit for bit.
+            atomic step. If it exists, the run resumes from it, bit for bit, and a line says where.
+            A file of another run is refused: of other settings, or (by the losses on two fixed
+            tasks) of another family, loss or code of a model that print alike; so is one that
+            another run is using.
         progress: show a progress bar.
         plan: the settings of the run; those of :class:`Plan` itself if None.
         settings: any of the settings of :class:`Plan` by name, such as ``meta_batch=25,
@@ -201,14 +209,18 @@ def meta_train(
         )
     if shots is not None:
         settings["shots"] = shots
-    run = _Run(learner, family, replace(plan or Plan(), **settings), validation, checkpoint)
-    with _deferred_interrupt() as run.interrupted, _progress_bar(run, progress) as bar:
-        while run.done < run.plan.iterations and not run.stopped:
-            run.step()
-            run.validate()
-            run.checkpoint()
-            _show(bar, run)
-    return run.finish()
+    plan = replace(plan or Plan(), **settings)
+    with ExitStack() as held:
+        with deferred_interrupt() as interrupted:
+            run = _Run(learner, family, plan, validation, checkpoint, held)
+            run.interrupted = interrupted
+            with _progress_bar(run, progress) as bar:
+                while run.done < plan.iterations and not run.stopped:
+                    run.step()
+                    run.validate()
+                    run.checkpoint()
+                    _show(bar, run)
+        return run.finish()
 
 
 class _Run:
@@ -219,6 +231,7 @@ class _Run:
             for bit.
         best: the state with the lowest validation loss so far.
         best_on_grid: the same without a validation that was made only because the run ended there.
+        held: what is let go at the end, also of a run that fails: the lock on the checkpoint.
         stopped: Ctrl-C was pressed, here or in another process.
     """
 
@@ -229,6 +242,7 @@ class _Run:
         plan: Plan,
         validation: Family | None,
         path: str | Path | None,
+        held: ExitStack,
     ) -> None:
         self.parameters = check_learner(learner)
         if plan.compile and type(learner).forward is nn.Module.forward:
@@ -238,6 +252,7 @@ class _Run:
             )
         check_family(family)
         self.learner, self.family, self.plan, self.path = learner, family, plan, path
+        self.held = held
         self.query_losses: Callable[[TaskBatch], Tensor] = cast(Any, learner).query_losses
         like = next(iter(self.parameters.values()))
         self.drawn: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
@@ -311,7 +326,14 @@ class _Run:
         self._save()
         if self.best:
             self.learner.load_state_dict(self.best)
+        if self.history.interrupted:
+            self._say("meta-training was interrupted")
         return self.history
+
+    def _say(self, what: str) -> None:
+        """One plain line, of all ranks from the first."""
+        if self.ranks.rank == 0:
+            print(f"{what} at {self.done} of {self.plan.iterations} iterations", flush=True)
 
     def _settings(self, validation: Family | None) -> dict[str, Any]:
         """What a run that goes on from a checkpoint must share with the one that wrote it."""
@@ -359,7 +381,9 @@ class _Run:
         given = (plan.shots, plan.queries)
         with torch.no_grad():
             first = fresh_generator(plan.seed)
-            self.query_losses(self.family.sample(n_first, *given, generator=first, **self.drawn))
+            batch = self.family.sample(n_first, *given, generator=first, **self.drawn)
+            self.query_losses(batch)
+        check_reached(self.learner, batch)
         if validation is None:
             return None
         check_family(validation)
@@ -391,6 +415,8 @@ class _Run:
         if self.path is None:
             return False
         path, ranks, settings = self.path, self.ranks, self.history.settings
+        ranks.together(lambda: None if ranks.rank else self.held.enter_context(only_run(path)))
+        self.fixed = ranks.together(self._fixed_tasks)
 
         def read() -> dict[str, Any] | None:
             return read_checkpoint(path, self.learner, settings) if as_path(path).exists() else None
@@ -406,7 +432,9 @@ class _Run:
         if max(reached) < 0:
             ranks.together(lambda: write_nothing() if ranks.rank == 0 else None)
             return False
-        self._take_up(ranks.broadcast(saved or {}, source=reached.index(max(reached))))
+        saved = ranks.broadcast(saved or {}, source=reached.index(max(reached)))
+        ranks.together(lambda: self._take_up(saved))
+        self._say(f"{path} is resumed")
         return True
 
     def _take_up(self, saved: dict[str, Any]) -> None:
@@ -418,13 +446,27 @@ class _Run:
             self.history = history = _unpack(saved["history"], settings)
             self.done = count("iteration", saved["iteration"])
             self.best = dict(saved["best"])
-            self.best_on_grid = dict(saved.get("best_on_grid", self.best))
+            self.best_on_grid = dict(saved["best_on_grid"])
+            losses = saved["losses"].double()
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise MamlkitError(
                 f"{self.path} is a damaged checkpoint: a part of it is missing or not what it "
                 "should be. Nothing was changed; choose another path to start anew."
             ) from error
+        before, same = copy.deepcopy(self.learner.state_dict()), False
         self.learner.load_state_dict(saved["learner"])
+        try:
+            same = self._same_losses(losses)
+        finally:
+            if not same:
+                self.learner.load_state_dict(before)
+        if not same:
+            raise MamlkitError(
+                f"{self.path} belongs to another run, though its settings read alike: with the "
+                "weights in it the losses on fixed tasks are not what they were. So the family, "
+                "the loss, the model's code or the data have changed. Nothing was changed here; "
+                "put them back as they were, or choose another checkpoint path to start anew."
+            )
         if (
             self.done < self.plan.iterations
             and history.validation_iteration[-1:] == [self.done]
@@ -434,6 +476,29 @@ class _Run:
             history.validation_iteration.pop()
             history.validation_loss.pop()
             self.best = self.best_on_grid
+
+    def _fixed_tasks(self) -> list[TaskBatch]:
+        """Two training tasks, and two of validation, to tell this run from another by."""
+        plan, generator = self.plan, fresh_generator(self.plan.seed)
+        train = self.family.sample(2, plan.shots, plan.queries, generator=generator, **self.drawn)
+        held = [tree_map(lambda t: t[:2], self.held_out)] if self.held_out is not None else []
+        return [train, *held]
+
+    def _losses(self) -> Tensor:
+        """The losses on the fixed tasks, with the weights as they are."""
+        with torch.no_grad():
+            return torch.cat([self.query_losses(batch).double().cpu() for batch in self.fixed])
+
+    def _same_losses(self, then: Tensor) -> bool:
+        """Are the losses what they were, to rounding? Other threads and devices round otherwise."""
+        if told := getattr(self.learner, "at_iteration", None):
+            told(self.done - 1)  # as when they were written
+        now, eps = self._losses(), torch.finfo(self.drawn["dtype"]).eps
+        near: Any = {"rtol": eps**0.25, "atol": eps, "equal_nan": True}
+        if now.shape != then.shape or torch.allclose(now, then, **near):
+            return now.shape == then.shape
+        # Losses that are random themselves tell nothing.
+        return not torch.allclose(now, self._losses(), **near)
 
     def _write(self, path: str | Path) -> None:
         content = {
@@ -445,6 +510,7 @@ class _Run:
             "best": self.best,
             "best_on_grid": self.best_on_grid,
             "iteration": self.done,
+            "losses": self._losses(),
         }
         write_atomically(path, content)
 
@@ -491,23 +557,3 @@ def _show(bar: Any, run: _Run) -> None:
     if run.done % 20 == 0 or run.done == run.plan.iterations or run.stopped:
         bar.update(run.done - bar.n)
         bar.set_postfix(loss=f"{run.history.outer_loss[-1]:.3g}", refresh=False)
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait for the end of an iteration, so that the learner is never half updated."""
-    pressed: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def press(number: int, frame: Any) -> None:
-        if pressed:  # a second Ctrl-C means now
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -47,6 +47,7 @@ def save(thing: Any, path: str | Path, /, **notes: Any) -> None:
     Raises:
         MamlkitError: if the file cannot be written, or a part of ``thing`` cannot be saved.
     """
+    as_path(path)  # first: the two may have come in the other order
     writer = _Writer()
     content: dict[str, Any] = {"format": FORMAT, "thing": writer.pack(thing, "thing")}
     content["notes"] = plain(notes)
@@ -64,6 +65,7 @@ def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
     Raises:
         MamlkitError: if it is none, the file cannot be written, or a note is not plain.
     """
+    as_path(path)
     check_learner(learner)
     save(learner, path, **notes)
 

@@ -307,10 +307,10 @@ def test_a_trial_is_trained_for_a_part_of_the_plan_and_used_without_what_trainin
 
 def test_a_learner_that_is_built_otherwise_is_refused() -> None:
     slow = replace(finn2017.RECIPE, build=lambda name, seed: mk.MAML(mk.models.MLP(1, 1), 0.02))
-    with pytest.raises(mk.MamlkitError, match="learner with other settings: inner_lr"):
+    with pytest.raises(mk.MamlkitError, match=r"settings: was inner_lr=0\.01; now inner_lr=0"):
         slow.load("maml")
     wide = replace(finn2017.RECIPE, build=lambda name, seed: mk.MAML(mk.models.MLP(1, 1, (50,))))
-    with pytest.raises(mk.MamlkitError, match="Build the learner as it was saved: MAML"):
+    with pytest.raises(mk.MamlkitError, match=r"layers\.0\.weight is \[40, 1\] there"):
         wide.load("maml")
 
 

@@ -80,6 +80,35 @@ def test_plain_words(make: Any, words: str) -> None:
         make()
 
 
+CUT: dict[str, Any] = {
+    "float": lambda t, p: math.exp(float(p["a"])) * t * p["b"],
+    "item": lambda t, p: p["a"].item() * t * p["b"],
+    "detach": lambda t, p: p["a"].detach() * t * p["b"],
+    "numpy": lambda t, p: torch.as_tensor(np.exp(p["a"].detach().numpy())) * t * p["b"],
+    "unused": lambda t, p: t * p["b"],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
+@pytest.mark.parametrize("how", CUT)
+def test_a_law_without_gradient_by_a_parameter_is_refused(how: str) -> None:
+    model = mk.Simulator(CUT[how], {"a": (0.0, 1.0), "b": (0.0, 1.0)}).double()
+    t, learner = torch.linspace(0, 1, 5, dtype=F64)[:, None], mk.MAML(model, 0.1)
+    for use in (model, lambda t: learner.adapt(t, t), torch.no_grad()(model)):
+        with pytest.raises(mk.MamlkitError, match=r"no gradient by a, .*torch\.exp\(p\['k'\]\)"):
+            use(t)
+    with pytest.raises(mk.MamlkitError, match="no gradient by a, "):
+        learner.query_losses(mk.tasks.Sinusoid().sample(2, 3, dtype=F64))
+
+
+def test_a_slope_of_zero_is_no_missing_slope() -> None:
+    flat = mk.Simulator(lambda t, p: torch.relu(p["a"] - 2) * t, {"a": (0.0, 1.0)})
+    assert torch.equal(flat(torch.ones(2, 1)), torch.zeros(2, 1))
+    for y in (3.0, torch.ones(2, dtype=torch.int64)):
+        with pytest.raises(mk.MamlkitError, match="must give a tensor of real numbers"):
+            mk.Simulator(lambda t, p, y=y: y, {"a": (0.0, 1.0)})(torch.ones(2, 1))
+
+
 def pendulum(t: Tensor, p: dict[str, Tensor]) -> Tensor:
     def slope(_: Tensor, state: Tensor) -> Tensor:
         angle, speed = state[:, :1], state[:, 1:]

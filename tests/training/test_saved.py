@@ -259,6 +259,19 @@ def test_a_file_holds_no_pickle(tmp_path: Path) -> None:
         assert all(arrays[name].dtype != object for name in arrays.files)
 
 
+def test_what_differs_is_named_and_a_path_in_the_wrong_place(tmp_path: Path) -> None:
+    path, learner = tmp_path / "a", mk.MAML(net(), 0.1, 2)
+    mk.save_learner(learner, path)
+    words = r"was inner_lr=0\.1, inner_steps=2,.*; now inner_lr=0\.2, inner_steps=3,.*\. Build"
+    with pytest.raises(mk.MamlkitError, match=words):
+        mk.load_learner(mk.MAML(net(), 0.2, 3), path)
+    with pytest.raises(mk.MamlkitError, match=r"layers\.0\.bias is \[6\] there and \[7\] in yours"):
+        mk.load_learner(mk.MAML(mk.models.MLP(1, 1, (7,)).double(), 0.1, 2), path)
+    for swapped in (mk.load_learner, mk.save_learner, mk.save):
+        with pytest.raises(mk.MamlkitError, match=r"a path must be text, but MAML .* comes last"):
+            swapped(path, learner)
+
+
 def test_other_files_and_other_things(tmp_path: Path) -> None:
     with pytest.raises(mk.MamlkitError, match="no file"):
         mk.load(tmp_path / "none")

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -328,7 +329,7 @@ def test_a_learner_is_told_how_many_iterations_are_done(tmp_path) -> None:
     a, b = (Told(mk.models.MLP(1, 1, hidden=(3,)).double()) for _ in "ab")
     train(a, 3, checkpoint=tmp_path / "run.pt")
     train(b, 5, checkpoint=tmp_path / "run.pt")
-    assert (a.told, b.told) == ((0, 1, 2), (3, 4))
+    assert (a.told, b.told) == ((0, 1, 2), (2, 3, 4))  # where it goes on, once more
 
 
 def test_a_finished_run_is_not_run_again(tmp_path) -> None:
@@ -343,7 +344,7 @@ def test_weights_that_a_learner_lacks_are_refused(tmp_path) -> None:
     a, path = learner(learn_lr="tensor"), tmp_path / "learner.pt"
     mk.save_learner(a, path)
     mk.load_learner(learner(learn_lr="tensor"), path)
-    with pytest.raises(mk.MamlkitError, match=r"another learner: .* differ in name or shape"):
+    with pytest.raises(mk.MamlkitError, match=r"rates\.0 is \[\] there and missing"):
         mk.load_learner(learner(), path)
 
 
@@ -401,7 +402,7 @@ def test_ten_kills_change_nothing(tmp_path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    reached = json.loads(result.stdout)
+    reached = json.loads(result.stdout.splitlines()[-1])
     assert len(reached) == killed_training.KILLS
     assert reached == sorted(reached)
     assert 0 < reached[0] < reached[-1] < killed_training.ITERATIONS
@@ -474,7 +475,8 @@ def test_ctrl_c_in_a_process_of_its_own(tmp_path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    said = json.loads(output)
+    line, said = output.splitlines()[0], json.loads(output.splitlines()[1])
+    assert re.fullmatch(r"meta-training was interrupted at \d+ of 1000000 iterations", line)
     assert said["interrupted"]
     assert said["finite"]
     assert said["done"] > 0
@@ -661,7 +663,7 @@ def test_another_learner_that_prints_alike_is_refused(tmp_path) -> None:
     train(mk.MAML(Own(2)), 2, checkpoint=path)
     other = mk.MAML(Own(3))
     before = state(other)
-    with pytest.raises(mk.MamlkitError, match=r"another learner: \['model.w'\]"):
+    with pytest.raises(mk.MamlkitError, match=r"model.w is \[2\] there and \[3\] in yours"):
         train(other, 4, checkpoint=path)
     assert_same_state(state(other), before)
 
@@ -710,7 +712,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_nothing(tmp_path) ->
     a, path = learner(), tmp_path / "run.pt"
     settings = {"meta_batch": 3, "iterations": 50, "checkpoint": path, "checkpoint_every": 2}
     with pytest.raises(mk.MamlkitError, match=r"not finite at iteration 6 .*lower outer_lr"):
-        mk.meta_train(a, Burst(after=5), 4, progress=False, **settings)
+        mk.meta_train(a, Burst(after=6), 4, progress=False, **settings)
     assert all(torch.isfinite(v).all() for v in state(a).values())
     saved = torch.load(path, weights_only=True)
     assert saved["iteration"] == 4
