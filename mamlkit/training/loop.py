@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -17,7 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from mamlkit.checks import as_path, count, deferred_interrupt, fresh_generator, number, one_of
+from mamlkit.checks import (
+    as_path,
+    count,
+    deferred_interrupt,
+    fresh_generator,
+    name_of,
+    number,
+    one_of,
+)
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.checking import check_reached
 from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, shots_range
@@ -31,7 +40,11 @@ from mamlkit.training.checkpoints import (
 from mamlkit.training.gradients import Compile, meta_gradients
 from mamlkit.training.ranks import join
 
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine"] | Callable[[int], float]
+#: Of the trainable meta-parameters by name.
+MakeOptimiser = Callable[[dict[str, Tensor]], torch.optim.Optimizer]
+Augment = Callable[[TaskBatch, torch.Generator], TaskBatch]
+Callback = Callable[[int, "History"], bool | None]
 
 
 @dataclass
@@ -98,10 +111,12 @@ class Plan:
         iterations: number of outer steps, counted from the very start of a resumed run.
         outer_lr: beta, the outer learning rate.
         seed: fixes every task that is drawn.
-        schedule: "constant", or "cosine", which lets the outer learning rate fall to 0 at the end.
+        schedule: "constant"; "cosine", which lets the outer learning rate fall to 0 at the end; or
+            a function of the number of iterations done, which gives a factor on the rate.
         grad_clip: largest norm of the meta-gradient.
         validation_tasks: number of fixed tasks to validate on, if that family is endless.
         validate_every: iterations between validations.
+        patience: end the run when so many validations in a row were no better than the best.
         chunk_size: compute this many tasks at a time and add up, to save memory.
         compile: True compiles the meta-gradient (seconds at the start, needs a C++ compiler);
             "capture" records its operations once and replays them, without a compiler.
@@ -121,6 +136,7 @@ class Plan:
     grad_clip: float | None = None
     validation_tasks: int = 100
     validate_every: int = 500
+    patience: int | None = None
     chunk_size: int | None = None
     compile: Compile = False
     checkpoint_every: int = 500
@@ -128,7 +144,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not isinstance(self.compile, bool) and self.compile != "capture":
             raise MamlkitError(f"compile must be False, 'capture' or True, not {self.compile!r}.")
-        one_of("schedule", self.schedule, ("constant", "cosine"))
+        if not callable(self.schedule):
+            one_of("schedule", self.schedule, ("constant", "cosine"))
         for setting in fields(self):
             name, value = setting.name, getattr(self, setting.name)
             if name in ("compile", "schedule") or (value is None and setting.default is None):
@@ -145,9 +162,15 @@ class Plan:
 
     def rate(self, done: int) -> float:
         """The outer learning rate of the iteration after ``done`` others."""
+        return self.outer_lr * self.factor(done)
+
+    def factor(self, done: int) -> float:
+        """What the schedule makes of a rate after ``done`` iterations."""
+        if callable(self.schedule):
+            return number("the factor of the schedule", self.schedule(done))
         if self.schedule == "constant":
-            return self.outer_lr
-        return self.outer_lr * 0.5 * (1 + math.cos(math.pi * done / self.iterations))
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * done / self.iterations))
 
 
 def meta_train(
@@ -159,9 +182,12 @@ def meta_train(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     plan: Plan | None = None,
+    optimiser: MakeOptimiser | None = None,
+    augment: Augment | None = None,
+    callback: Callback | None = None,
     **settings: Any,
 ) -> History:
-    """Meta-train ``learner`` on tasks of ``family`` with Adam, in place; return the history.
+    """Meta-train ``learner`` on tasks of ``family``, in place; return the history.
 
     Each iteration draws ``meta_batch`` tasks of ``shots`` support and ``queries`` query points and
     descends the mean of ``learner.query_losses``. A learner with a method ``at_iteration(done)`` is
@@ -193,6 +219,13 @@ def meta_train(
             another run is using.
         progress: show a progress bar.
         plan: the settings of the run; those of :class:`Plan` itself if None.
+        optimiser: a function that is given the meta-parameters by name and returns an optimiser of
+            torch over all of them, with step sizes of its own in place of ``outer_lr``, which the
+            schedule scales; Adam with ``outer_lr`` if None.
+        augment: a function ``(batch, generator) -> batch``, applied to each meta-batch of training.
+            What it draws it must draw from that generator, so that a resumed run draws the same.
+        callback: called after each iteration as ``callback(done, history)``; True ends the run, as
+            Ctrl-C does.
         settings: any of the settings of :class:`Plan` by name, such as ``meta_batch=25,
             iterations=5000, outer_lr=1e-3, seed=0``; they go before those of ``plan``.
 
@@ -204,21 +237,22 @@ def meta_train(
     known = [setting.name for setting in fields(Plan)]
     if unknown := [name for name in settings if name not in known]:
         raise MamlkitError(
-            f"meta_train has no setting {unknown[0]!r}; beside validation, checkpoint, progress "
-            f"and plan it takes {', '.join(known)}."
+            f"meta_train has no setting {unknown[0]!r}; beside validation, checkpoint, progress, "
+            f"plan, optimiser, augment and callback it takes {', '.join(known)}."
         )
     if shots is not None:
         settings["shots"] = shots
     plan = replace(plan or Plan(), **settings)
     with ExitStack() as held:
         with deferred_interrupt() as interrupted:
-            run = _Run(learner, family, plan, validation, checkpoint, held)
+            run = _Run(learner, family, plan, validation, checkpoint, held, optimiser, augment)
             run.interrupted = interrupted
             with _progress_bar(run, progress) as bar:
-                while run.done < plan.iterations and not run.stopped:
+                while run.done < plan.iterations and not (run.stopped or run.exhausted):
                     run.step()
                     run.validate()
                     run.checkpoint()
+                    run.tell(callback)
                     _show(bar, run)
         return run.finish()
 
@@ -243,8 +277,18 @@ class _Run:
         validation: Family | None,
         path: str | Path | None,
         held: ExitStack,
+        optimiser: MakeOptimiser | None,
+        augment: Augment | None,
     ) -> None:
         self.parameters = check_learner(learner)
+        self.optimiser = _optimiser(optimiser, self.parameters, plan.outer_lr)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.augment = augment
+        if plan.patience is not None and validation is None:
+            raise MamlkitError(
+                f"patience={plan.patience} counts validations, but there is no validation family; "
+                "give validation=, or leave out patience."
+            )
         if plan.compile and type(learner).forward is nn.Module.forward:
             raise MamlkitError(
                 f"compile={plan.compile!r} needs a learner that can be called on a batch, but "
@@ -260,7 +304,6 @@ class _Run:
         self.history = History(settings=self._settings(validation))
         self._agree()
         self.held_out = self.ranks.together(lambda: self._first_pass(validation))
-        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=plan.outer_lr, fused=True)
         self.generator = fresh_generator(plan.seed)
         self.best: dict[str, Tensor] = {}
         self.best_on_grid: dict[str, Tensor] = {}
@@ -288,13 +331,15 @@ class _Run:
             )
         if plan.grad_clip is not None:
             nn.utils.clip_grads_with_norm_(parameters, plan.grad_clip, norm)
-        rate = plan.rate(self.done)
-        self.optimiser.param_groups[0]["lr"] = rate
+        factor = plan.factor(self.done)
+        rates = [rate * factor for rate in self.rates]
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
         self.optimiser.step()
         self.done += 1
         history.outer_loss.append(loss)
         history.support_loss.append(support_loss)
-        history.learning_rate.append(rate)
+        history.learning_rate.append(rates[0])
         history.seconds.append(time.perf_counter() - self.begun)
 
     def validate(self) -> None:
@@ -312,6 +357,22 @@ class _Run:
         self.history.validation_iteration.append(self.done)
         self.history.validation_loss.append(loss)
 
+    @property
+    def exhausted(self) -> bool:
+        """Has validation brought nothing better for too long?"""
+        losses, patience = self.history.validation_loss, self.plan.patience
+        if patience is None or not losses:
+            return False
+        known = [math.inf if loss != loss else loss for loss in losses]
+        best = known.index(min(known))
+        return len(losses) - 1 - best >= patience
+
+    def tell(self, callback: Callback | None) -> None:
+        """Call back; where one rank is told to end, all do."""
+        if callback is not None:
+            end = self.ranks.together(lambda: callback(self.done, self.history))
+            self.stopped = self.stopped or any(self.ranks.gather(bool(end)))
+
     def _losses_in_chunks(self, batch: TaskBatch) -> Tensor:
         return torch.cat([self.query_losses(each) for each in batch.chunks(self.plan.chunk_size)])
 
@@ -322,12 +383,14 @@ class _Run:
 
     def finish(self) -> History:
         """Write the last checkpoint and give the learner the best weights seen."""
-        self.history.interrupted = self.done < self.plan.iterations
+        self.history.interrupted = self.done < self.plan.iterations and not self.exhausted
         self._save()
         if self.best:
             self.learner.load_state_dict(self.best)
         if self.history.interrupted:
             self._say("meta-training was interrupted")
+        elif self.exhausted and self.done < self.plan.iterations:
+            self._say(f"{self.plan.patience} validations brought nothing better: ended")
         return self.history
 
     def _say(self, what: str) -> None:
@@ -338,12 +401,15 @@ class _Run:
     def _settings(self, validation: Family | None) -> dict[str, Any]:
         """What a run that goes on from a checkpoint must share with the one that wrote it."""
         plan = self.plan
-        same = ["shots", "queries", "meta_batch", "outer_lr", "seed", "schedule", "grad_clip"]
+        same = ["shots", "queries", "meta_batch", "outer_lr", "seed", "grad_clip", "patience"]
         same += ["validation_tasks", "validate_every"]
         return {
             "learner": _described(self.learner),
             "family": _described(self.family),
             **{name: getattr(plan, name) for name in same},
+            "schedule": name_of(plan.schedule) if callable(plan.schedule) else plan.schedule,
+            "optimiser": _told(self.optimiser),
+            "augment": None if self.augment is None else name_of(self.augment),
             "validation": None if validation is None else _described(validation),
             "dtype": str(self.drawn["dtype"]),
             # A cosine schedule knows the end from the start; a constant one may go on for longer.
@@ -382,6 +448,7 @@ class _Run:
         with torch.no_grad():
             first = fresh_generator(plan.seed)
             batch = self.family.sample(n_first, *given, generator=first, **self.drawn)
+            batch = batch if self.augment is None else self.augment(batch, first)
             self.query_losses(batch)
         check_reached(self.learner, batch)
         if validation is None:
@@ -399,6 +466,8 @@ class _Run:
         batch = self.family.sample(
             plan.meta_batch, plan.shots, plan.queries, generator=self.generator, **self.drawn
         )
+        if self.augment is not None:
+            batch = self.augment(batch, self.generator)
         return self.gradients(self.ranks.own(batch))
 
     def _save(self) -> None:
@@ -517,6 +586,41 @@ class _Run:
 
 def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
     return {k: v.cpu() if isinstance(v, Tensor) else v for k, v in state.items()}
+
+
+def _optimiser(
+    make: MakeOptimiser | None, parameters: dict[str, Tensor], outer_lr: float
+) -> torch.optim.Optimizer:
+    """Adam, or what the reader made, which must hold all meta-parameters and no others."""
+    if make is None:
+        return torch.optim.Adam(parameters.values(), lr=outer_lr, fused=True)
+    made: Any = make(dict(parameters)) if callable(make) else None
+    if not isinstance(made, torch.optim.Optimizer):
+        raise MamlkitError(
+            f"optimiser must be a function of the meta-parameters, a dict of tensors by name, that "
+            f"returns a torch.optim.Optimizer, but it is or gave {made or make!r}; for example "
+            "optimiser=lambda parameters: torch.optim.AdamW(parameters.values(), lr=1e-3)."
+        )
+    held = {id(p) for group in made.param_groups for p in group["params"]}
+    left = [name for name, p in parameters.items() if id(p) not in held]
+    if left or len(held) > len(parameters):
+        raise MamlkitError(
+            f"the optimiser must hold all meta-parameters and nothing else; it lacks {left or 0} "
+            f"and holds {len(held) + len(left) - len(parameters)} other(s). What should stay as it "
+            "is gets requires_grad=False."
+        )
+    closure = signature(type(made).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise MamlkitError(
+            f"{type(made).__name__} evaluates the loss several times a step; take an optimiser "
+            "that steps by one gradient, such as torch.optim.SGD."
+        )
+    return made
+
+
+def _told(optimiser: torch.optim.Optimizer) -> str:
+    groups = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
+    return f"{type(optimiser).__name__}{groups}"
 
 
 def _described(thing: object) -> str:

@@ -216,7 +216,7 @@ def test_an_oracle_is_told_the_truth() -> None:
 
 def test_a_task_of_another_form_than_points() -> None:
     """Any NamedTuple may stand in place of Data."""
-    from typing import Any, NamedTuple
+    from typing import NamedTuple
 
     class Trajectory(NamedTuple):
         start: torch.Tensor
