@@ -56,6 +56,24 @@ def test_the_page_on_families_runs_from_top_to_bottom():
     assert not set(places[0]) & set(places[1])
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_the_page_on_models_runs_from_top_to_bottom():
+    page = (ROOT / "docs" / "your_own_model.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 4
+    names: dict = {}
+    shorter = blocks[0].replace("iterations=100", "iterations=2, progress=False")
+    with pytest.warns(mk.MamlkitWarning, match="one after another"):
+        exec(compile(shorter, "your_own_model.md", "exec"), names)
+    for block in blocks[1:]:
+        shorter = block.replace("iterations=200", "iterations=40, progress=False")
+        exec(compile(shorter, "your_own_model.md", "exec"), names)
+    assert len(names["history"].validation_loss) == 2
+    assert names["history"].learning_rate[:2] == [1e-3 / 50, 2e-3 / 50]
+    x = torch.rand(2, 4)
+    assert torch.equal(names["there"](x), names["predict"](x))
+
+
 def test_the_page_on_growing_runs_and_its_memory_is_as_printed(capsys):
     page = (ROOT / "docs" / "from_laptop_to_cluster.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)

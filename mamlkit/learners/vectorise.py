@@ -110,7 +110,7 @@ def run(learner: Any, work: Callable[[], T], first: Way = "together") -> T:
     try:
         if first == "alone":
             return _alone(work)
-        with going("together"), _written_out(learner), warnings.catch_warnings():
+        with going("together"), _for_second_derivatives(learner), warnings.catch_warnings():
             if known is None:  # of a model that will go another way in a moment
                 warnings.filterwarnings("ignore", "There is a performance drop")
             result = work()
@@ -139,7 +139,7 @@ def _in_turn(learner: Any, work: Callable[[], T]) -> T:
     mkldnn = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:
-        with torch.backends.cudnn.flags(enabled=False), _written_out(learner):
+        with torch.backends.cudnn.flags(enabled=False), _for_second_derivatives(learner):
             return _alone(work, "in turn")
     finally:
         torch._C._set_mkldnn_enabled(mkldnn)
@@ -163,19 +163,25 @@ def _alone(work: Callable[[], T], way: Way = "alone") -> T:
 
 
 @contextmanager
-def _written_out(learner: Any) -> Iterator[None]:
-    """Attention as its parts, since as one kernel it has no second derivative; and the functions of
-    ``WRITTEN_OUT``, unless the first run has met none of them.
+def _for_second_derivatives(learner: Any) -> Iterator[None]:
+    """Attention as its parts, since as one kernel it has no second derivative; and what is
+    :class:`WrittenOut`, unless the first run has met none of it.
     """
     with sdpa_kernel(SDPBackend.MATH), ExitStack() as inside:
         if getattr(learner, "written_out", True):
-            norms = inside.enter_context(_WrittenOut())
+            norms = inside.enter_context(WrittenOut())
         yield
         if getattr(learner, "written_out", True):
             learner.written_out = norms.met
 
 
-class _WrittenOut(TorchFunctionMode):
+class WrittenOut(TorchFunctionMode):
+    """Inside, the functions of ``WRITTEN_OUT`` are computed from simple ones.
+
+    Attributes:
+        met: was there one?
+    """
+
     met = False
 
     def __torch_function__(
@@ -227,8 +233,9 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return g * v * v.square().sum(dims, keepdim=True).rsqrt()
 
 
-#: Functions whose second derivative torch has wrong: under vmap that of norms by layer and by batch
-#: (pytorch/functorch issue 534), and always that of a weight norm (torch 2.13 and 2.14).
+#: Functions whose second derivative torch has wrong, without a word: of norms by layer and by batch
+#: under vmap and in forward mode (pytorch/functorch issue 534, pytorch/pytorch issues 196699 and
+#: 196700), of a weight norm always (seen in torch 2.13 and 2.14).
 WRITTEN_OUT: dict[Any, Callable[..., Tensor]] = {
     F.layer_norm: _layer_norm,
     F.batch_norm: _batch_norm,

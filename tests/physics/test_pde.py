@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_bvp, solve_ivp
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import mamlkit as mk
 from mamlkit.course.recipes import pinns
@@ -82,6 +85,26 @@ def test_poisson_agrees_with_scipy_and_has_no_residual() -> None:
     data = type(batch.support)(*(leaf[0] for leaf in batch.support))
     assert pde.residual_loss(pde.poisson)(exact, data) < 1e-20
     assert pde.residual_loss(pde.poisson)(lambda x: exact(x) + x, data) > 1e-2  # the edge
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.LayerNorm(8),
+        lambda: nn.GroupNorm(2, 8),
+        lambda: nn.RMSNorm(8),
+        lambda: weight_norm(nn.Linear(8, 8)),
+        nn.GELU,
+        nn.Mish,
+    ],
+)
+def test_second_derivatives_in_x_are_exact(layer: Any) -> None:
+    """By finite differences. Torch has that of a layer norm wrong in forward mode."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 8), layer(), nn.Tanh(), nn.Linear(8, 1)).double()
+    x, h = torch.linspace(-1, 1, 7, dtype=torch.float64)[:, None], 1e-4
+    expected = -(model(x + h) - 2 * model(x) + model(x - h)) / h**2
+    torch.testing.assert_close(pde.poisson(model, x), expected, rtol=0, atol=1e-6)
 
 
 def test_the_ansatz_holds_edges_and_symmetry_and_training_reads_no_solution() -> None:
