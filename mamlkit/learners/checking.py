@@ -17,7 +17,7 @@ from mamlkit.checks import as_points, as_tensor, count, load_torch, number
 from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.learners.base import Weights
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, Readings, TaskBatch
+from mamlkit.tasks.base import Data, Readings, TaskBatch, check_finite
 
 
 def as_numbers(x: Any, y: Tensor | None, least: int = 1) -> Readings:
@@ -132,6 +132,8 @@ def check_batch(batch: Any, like: Weights) -> None:
                 f"batch is {leaf.dtype} on {leaf.device}, the learner {first.dtype} on "
                 f"{first.device}; sample with dtype={first.dtype}, device={str(first.device)!r}."
             )
+    if torch._C._functorch.peek_interpreter_stack() is None:  # inside vmap values cannot be seen
+        check_finite("the batch holds", batch)
 
 
 def check_size(model: nn.Module, x: Tensor) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from mamlkit.checks import as_path, count, deferred_interrupt, fresh_generator, number, one_of
-from mamlkit.errors import MamlkitError
+from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.learners.checking import check_reached
-from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, shots_range
+from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, check_finite, shots_range
 from mamlkit.training.checkpoints import (
     atomically,
     check_learner,
@@ -260,6 +261,8 @@ class _Run:
         self.history = History(settings=self._settings(validation))
         self._agree()
         self.held_out = self.ranks.together(lambda: self._first_pass(validation))
+        if self.held_out is not None:  # the same on all ranks
+            check_finite("the validation tasks hold", self.held_out)
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=plan.outer_lr, fused=True)
         self.generator = fresh_generator(plan.seed)
         self.best: dict[str, Tensor] = {}
@@ -323,6 +326,13 @@ class _Run:
         self._save()
         if self.best:
             self.learner.load_state_dict(self.best)
+        elif self.history.validation_loss:
+            warnings.warn(
+                "no validation loss was finite, so no weights could be chosen by it: the learner "
+                "holds the last ones. Look at the validation family, or lower inner_lr.",
+                MamlkitWarning,
+                stacklevel=3,
+            )
         if self.history.interrupted:
             self._say("meta-training was interrupted")
         return self.history
