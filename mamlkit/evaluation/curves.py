@@ -27,6 +27,7 @@ from mamlkit.tasks.base import (
     check_family,
     check_finite,
     convert,
+    fields_in_words,
 )
 
 if TYPE_CHECKING:
@@ -308,6 +309,7 @@ def check_adapts(name: str, learner: Any) -> None:
         )
 
 
+@fields_in_words()
 def curve_of(learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None) -> Curve:
     """Adapt to each task of ``batch`` and judge it; a ``loss`` may give any shape for each task."""
     loss = None if loss is None else as_loss(loss)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
@@ -479,6 +480,22 @@ def shots_range(shots: Any) -> tuple[int, int]:
     if least > most:
         raise MamlkitError(f"shots={shots!r} must be (least, most), with the smaller one first.")
     return least, most
+
+
+@contextmanager
+def fields_in_words() -> Iterator[None]:
+    """Say plainly what data lack, where a loss or a learner asks for it in vain."""
+    try:
+        yield
+    except AttributeError as error:
+        if not hasattr(error.obj, "_fields"):  # no data
+            raise
+        raise MamlkitError(
+            f"the data have no {error.name}: they are {type(error.obj).__name__}, with "
+            f"{', '.join(error.obj._fields)}. Take a loss and learners that fit such tasks: mse "
+            "and most yardsticks are for points (x, y), mk.losses.trajectories() is for "
+            "trajectories."
+        ) from error
 
 
 def check_finite(who: str, batch: TaskBatch) -> None:

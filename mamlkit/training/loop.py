@@ -21,7 +21,15 @@ from torch.utils._pytree import tree_map
 from mamlkit.checks import as_path, count, deferred_interrupt, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.learners.checking import check_reached
-from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, check_finite, shots_range
+from mamlkit.tasks.base import (
+    Family,
+    Shots,
+    TaskBatch,
+    check_family,
+    check_finite,
+    fields_in_words,
+    shots_range,
+)
 from mamlkit.training.checkpoints import (
     atomically,
     check_learner,
@@ -260,7 +268,8 @@ class _Run:
         self.ranks = join(like.device)
         self.history = History(settings=self._settings(validation))
         self._agree()
-        self.held_out = self.ranks.together(lambda: self._first_pass(validation))
+        with fields_in_words():
+            self.held_out = self.ranks.together(lambda: self._first_pass(validation))
         if self.held_out is not None:  # the same on all ranks
             check_finite("the validation tasks hold", self.held_out)
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=plan.outer_lr, fused=True)
