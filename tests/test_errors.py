@@ -687,9 +687,9 @@ def test_another_missing_attribute_stays_what_it_is() -> None:
 
 def test_tables_of_pandas_are_told_how_they_become_tensors() -> None:
     frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 2.0]})
-    for x in (frame[["x"]], frame["x"]):
+    for table in (frame[["x"]], frame["x"]):
         with pytest.raises(mk.MamlkitError, match=r"use torch\.tensor\(x\.to_numpy\(\)\)"):
-            maml().adapt(x, frame[["y"]])
+            maml().adapt(table, frame[["y"]])
     x, y = (torch.tensor(frame[[name]].to_numpy()) for name in "xy")
     maml().adapt(x, y)
     with pytest.raises(mk.MamlkitError, match=r"ndarray was given; use torch\.as_tensor\(x\)"):

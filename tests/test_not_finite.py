@@ -72,7 +72,7 @@ def test_tuning_that_finds_no_step_says_so(rates: tuple[float, ...]) -> None:
     assert a.inner_steps == 0
     mk.tune(a, mk.tasks.Sinusoid(), 4, max_steps=0, n_tasks=3)  # as was asked
     with torch.no_grad():
-        a.model.layers[0].weight.fill_(torch.nan)
+        a.model.get_parameter("layers.0.weight").fill_(torch.nan)
     with pytest.raises(mk.MamlkitError, match="not even before the first step"):
         mk.tune(a, mk.tasks.Sinusoid(), 4, **settings)
 
