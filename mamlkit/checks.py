@@ -196,10 +196,11 @@ def check_generator(generator: torch.Generator | None) -> torch.Generator:
 def as_tensor(name: str, value: Any, like: dict[str, Tensor] | None = None) -> Tensor:
     """Check that ``value`` is a finite tensor; bring it to the type and device of ``like``."""
     if not isinstance(value, Tensor):
-        given = type(value).__name__  # torch.as_tensor() takes no table of pandas
-        numbers = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else name
+        # Of a table of pandas torch.as_tensor() can make nothing, and its numbers are read-only.
+        table = hasattr(value, "to_numpy")
+        make = f"torch.tensor({name}.to_numpy())" if table else f"torch.as_tensor({name})"
         raise MamlkitError(
-            f"{name} must be a torch.Tensor, but {given} was given; use torch.as_tensor({numbers})."
+            f"{name} must be a torch.Tensor, but {type(value).__name__} was given; use {make}."
         )
     if not torch.isfinite(value).all():
         bad = int((~torch.isfinite(value)).sum())

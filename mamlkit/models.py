@@ -5,6 +5,7 @@ as well, as long as it has no BatchNorm running statistics and no Dropout.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, cast
@@ -218,10 +219,17 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[n, channels, h, w] -> [n, d_out]``."""
-        least = 2 ** len(self.convolutions)
-        if x.ndim < 3 or x.shape[-3] != self.channels or min(x.shape[-2:]) < least:
+        layers = len(self.convolutions)
+        if x.ndim < 3 or x.shape[-3] != self.channels:
             raise _cannot_take(
-                self, x, f"it takes [n, {self.channels}, h, w] with h and w of at least {least}"
+                self, x, f"it takes [n, {self.channels}, h, w], h and w at least {2**layers}"
+            )
+        if min(x.shape[-2:]) < 2**layers:
+            h, w = x.shape[-2:]
+            raise MamlkitError(
+                f"a lattice of {h} x {w} is too small for a CNN of {layers} layers, each of which "
+                f"halves it: it needs {2**layers} sites a side. Give hidden fewer widths: "
+                f"{int(math.log2(max(min(h, w), 1)))} at most."
             )
         for convolution in self.convolutions:
             x = nn.functional.avg_pool2d(self.activation(convolution(x)), 2)

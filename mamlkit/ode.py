@@ -21,7 +21,9 @@ def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
     A fixed number of steps, each a few plain operations on tensors: so it can be differentiated
     any number of times, run under ``vmap``, and be captured. (Adaptive solvers decide on the values
     of tensors, which none of these allows.) The error falls with the fourth power of the step
-    (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, section II.1).
+    (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, section II.1). Nothing
+    here watches it: where a part of f decays at a rate above 2.8 a step, the solution grows without
+    bound (section IV.2 of volume II).
 
     Args:
         f: ``(t [], y [.., d]) -> dy/dt [.., d]``.
@@ -40,6 +42,9 @@ def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
         q, p = mk.ode.rk4(lambda t, y: torch.stack([y[1], -y[0]]), start, t).T
     """
     substeps = count("substeps", substeps)
+    if not (isinstance(y0, Tensor) and isinstance(t, Tensor)):
+        given = f"{type(y0).__name__} and {type(t).__name__}"
+        raise MamlkitError(f"y0 and t must be tensors, but {given} were given.")
     if t.ndim == 0 or len(t) < 2:
         raise MamlkitError(
             f"t has shape {list(t.shape)}; a solution needs at least two times, [T]."

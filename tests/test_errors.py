@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -71,7 +72,7 @@ class Failing(nn.Module):
 
     def forward(self, x):
         if self.broken:
-            raise self.error
+            raise type(self.error)(*self.error.args)  # a fresh one each time
         return x * self.weight
 
 
@@ -644,3 +645,52 @@ def test_a_history_with_a_number_for_a_list(tmp_path) -> None:
     path.write_text(path.read_text().replace('"outer_loss": []', '"outer_loss": 3'))
     with pytest.raises(mk.MamlkitError, match="is JSON, but not a history"):
         mk.History.load(path)
+
+
+TRAJECTORIES = mk.losses.trajectories()
+MISSING: dict[str, tuple[Any, str]] = {
+    "yardstick": (
+        lambda: mk.compare({"zero": mk.yardsticks.Zero(2)}, mk.tasks.Pendulum(), 1, n_tasks=2),
+        "the data have no x: they are Trajectories, with t, y, dy",
+    ),
+    "training": (
+        lambda: mk.meta_train(mk.MAML(model(2)), mk.tasks.Pendulum(), 1, progress=False),
+        "the data have no x: they are Trajectories",
+    ),
+    "adapting": (
+        lambda: mk.MAML(model(2)).adapt(
+            mk.tasks.Pendulum().sample(1, 1, dtype=F64).task(0).support
+        ),
+        "the data have no x: they are Trajectories",
+    ),
+    "loss": (
+        lambda: mk.evaluate(maml(), mk.tasks.Sinusoid(), 4, n_tasks=2, loss=TRAJECTORIES),
+        "the data have no t: they are Data, with x, y",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_data_without_what_is_asked_for(case: str) -> None:
+    do, words = MISSING[case]
+    with pytest.raises(mk.MamlkitError, match=words):
+        do()
+
+
+def test_another_missing_attribute_stays_what_it_is() -> None:
+    def loss(predict: Any, data: Any) -> Any:
+        return predict.nothing
+
+    with pytest.raises(AttributeError, match="nothing"):
+        mk.evaluate(maml(), mk.tasks.Sinusoid(), 4, n_tasks=2, loss=loss)
+
+
+def test_tables_of_pandas_are_told_how_they_become_tensors() -> None:
+    frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 2.0]})
+    for table in (frame[["x"]], frame["x"]):
+        with pytest.raises(mk.MamlkitError, match=r"use torch\.tensor\(x\.to_numpy\(\)\)"):
+            maml().adapt(table, frame[["y"]])
+    x, y = (torch.tensor(frame[[name]].to_numpy()) for name in "xy")
+    maml().adapt(x, y)
+    with pytest.raises(mk.MamlkitError, match=r"ndarray was given; use torch\.as_tensor\(x\)"):
+        maml().adapt(x.numpy(), y)

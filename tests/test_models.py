@@ -235,3 +235,9 @@ def test_contexts_start_at_zero_from_a_seed_and_leave_the_global_generator_alone
 def test_contexts_that_cannot_work(make, says) -> None:
     with pytest.raises(mk.MamlkitError, match=says):
         make()
+
+
+def test_a_lattice_that_is_too_small_for_the_layers() -> None:
+    words = r"2 x 5 is too small for a CNN of 2 layers, .* needs 4 sites .* widths: 1 at most"
+    with pytest.raises(mk.MamlkitError, match=words):
+        mk.models.CNN(1, 3)(torch.ones(2, 1, 2, 5))

@@ -190,6 +190,12 @@ def test_multiple_shooting_is_the_mean_over_every_start(horizon: int) -> None:
         torch.testing.assert_close(trajectories(None, 2)(wrong, one), found)
 
 
+def test_times_and_states_must_be_tensors() -> None:
+    for y0, t in ((torch.ones(1), [0.0, 1.0]), (1.0, torch.linspace(0, 1, 3))):
+        with pytest.raises(mk.MamlkitError, match=r"must be tensors, but .* were given"):
+            mk.ode.rk4(lambda _, y: -y, y0, t)
+
+
 def test_a_horizon_beyond_the_data_is_refused() -> None:
     with pytest.raises(mk.MamlkitError, match="need 12 times, but the trajectories have 11"):
         trajectories(11)(lambda y: y, data())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mamlkit.checks import count, fresh_generator, number
-from mamlkit.errors import MamlkitError
+from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.learners.base import Episodes, Weights
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.vectorise import each, run
@@ -25,7 +26,9 @@ from mamlkit.tasks.base import (
     Shots,
     TaskBatch,
     check_family,
+    check_finite,
     convert,
+    fields_in_words,
 )
 
 if TYPE_CHECKING:
@@ -216,7 +219,8 @@ def tune(
 
     Fair to yardsticks: pooled training gets the fine-tuning that suits it best. Returns the curve
     of the winner, up to ``max_steps``. For a learned step size only the number of steps is chosen.
-    Meta-train before you tune: the training objective keeps its own number of steps.
+    Meta-train before you tune: the training objective keeps its own number of steps. Where no step
+    of any size lowers the loss, no step is taken, and a warning says so.
     """
     if not isinstance(learner, MAML):
         raise MamlkitError(
@@ -237,7 +241,20 @@ def tune(
         mean = curve.mean.nan_to_num(nan=torch.inf, posinf=torch.inf)
         step = int(mean.argmin())
         found.append((float(mean[step]), rate, step, curve))
-    _, learner.inner_lr, learner.inner_steps, curve = min(found, key=lambda each: each[0])
+    best, learner.inner_lr, learner.inner_steps, curve = min(found, key=lambda each: each[0])
+    tried = ", ".join(f"{rate:g}" for _, rate, _, _ in found)
+    if best == torch.inf:
+        raise MamlkitError(
+            f"the validation loss is not finite, not even before the first step (step sizes tried: "
+            f"{tried}); look at the learner's weights and at the loss."
+        )
+    if max_steps and not learner.inner_steps:
+        warnings.warn(
+            f"no step of any size tried ({tried}) lowers the validation loss, so tune() has set "
+            "inner_steps=0: the learner will not adapt. Try smaller inner_lr, or train longer.",
+            MamlkitWarning,
+            stacklevel=2,
+        )
     return curve
 
 
@@ -297,6 +314,7 @@ def check_adapts(name: str, learner: Any) -> None:
         )
 
 
+@fields_in_words()
 def curve_of(
     learner: Any,
     batch: TaskBatch,
@@ -318,6 +336,7 @@ def _judged(
 ) -> tuple[Tensor, Tensor]:
     """Query and support losses, float64 on the CPU."""
     loss = None if loss is None else as_loss(loss)
+    check_finite("the new tasks hold", batch)
     if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
         episodes: Episodes = cast(Any, learner).episodes(move_to(learner, batch), steps, loss)
         support, query = (t.double().cpu() for t in episodes)

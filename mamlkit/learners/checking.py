@@ -17,7 +17,7 @@ from mamlkit.checks import as_points, as_tensor, count, load_torch, number
 from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.learners.base import Weights
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Data, Readings, TaskBatch
+from mamlkit.tasks.base import Data, Readings, TaskBatch, check_finite
 
 
 def as_numbers(x: Any, y: Tensor | None, least: int = 1) -> Readings:
@@ -95,11 +95,11 @@ def check_model(model: Any) -> None:
             )
         own = isinstance(module, nn.modules.dropout._DropoutNd)
         within = isinstance(module, nn.RNNBase | nn.MultiheadAttention)
-        p = getattr(module, "p" if own else "dropout", 0) if own or within else 0
-        if p > 0:
+        setting = "p" if own else "dropout"
+        if (own or within) and getattr(module, setting) > 0:
             raise MamlkitError(
-                f"layer {name!r} is {kind} with dropout {p}, whose random numbers differ between "
-                "inner steps; remove it or set it to 0."
+                f"layer {name!r} is {kind}({setting}={getattr(module, setting)}), whose random "
+                f"numbers differ between inner steps; remove it or set {setting}=0."
             )
         if "quantized" in type(module).__module__.split("."):
             raise MamlkitError(
@@ -139,6 +139,8 @@ def check_batch(batch: Any, like: Weights) -> None:
                 f"batch is {leaf.dtype} on {leaf.device}, the learner {first.dtype} on "
                 f"{first.device}; sample with dtype={first.dtype}, device={str(first.device)!r}."
             )
+    if torch._C._functorch.peek_interpreter_stack() is None:  # inside vmap values cannot be seen
+        check_finite("the batch holds", batch)
 
 
 def check_size(model: nn.Module, x: Tensor) -> None:

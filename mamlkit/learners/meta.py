@@ -15,7 +15,7 @@ from mamlkit.learners.base import Adapted, Episodes, Weights, copied, run_model,
 from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
 from mamlkit.learners.vectorise import each, going_now, run, vectorised
 from mamlkit.losses import Loss, Predict, as_loss, mse
-from mamlkit.tasks.base import TaskBatch
+from mamlkit.tasks.base import TaskBatch, fields_in_words
 
 
 class MetaLearner(nn.Module):
@@ -122,6 +122,7 @@ class MetaLearner(nn.Module):
         return Episodes(*each(one_task)(batch.support, batch.query))
 
     @torch.no_grad()
+    @fields_in_words()
     def adapt(self, x: Any, y: Tensor | None = None, *, steps: int | None = None) -> Adapted:
         """Adapt to one task: ``x [n, d_in]``, ``y [n, d_out]``, or one NamedTuple of tensors.
 

@@ -120,7 +120,8 @@ def run(learner: Any, work: Callable[[], T], first: Way = "together") -> T:
         raise
     except Exception as error:  # torch raises another kind for each thing that vmap cannot do
         # A step under record tells nothing of models, and where memory is full chunk_size helps.
-        if get_proxy_mode() is not None or "allocate" in str(error):
+        full = isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error)
+        if full or get_proxy_mode() is not None:
             raise
         cause = str(error).strip().partition("\n")[0].rstrip(".")
     result = _in_turn(learner, work)

@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
-from mamlkit.checks import number, remade
+from mamlkit.checks import deferred_interrupt, number, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.vectorise import WrittenOut
 from mamlkit.losses import Loss, Predict
@@ -26,14 +30,46 @@ def slope(f: Predict, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
     """f and its derivative by one column of ``x [n, d_in]``, point by point: ``[n, d_out]`` each.
 
     Forward mode: one pass for all points. It nests, for second derivatives, and may stand inside
-    ``vmap`` and ``grad``. The outputs of a point must depend on that point alone.
+    ``vmap`` and ``grad``. The outputs of a point must depend on that point alone. A second
+    derivative of a network of straight pieces (relu) is zero everywhere, so it is refused.
     """
     _load_forward_mode()
     along = torch.zeros_like(x)
     along[..., column] = 1
-    with WrittenOut():  # torch has the second derivative of some norms wrong
+    with WrittenOut(), _deeper() as second, _Bent() if second else nullcontext():
         y, dy, *_ = jvp(f, (x,), (along,))
     return y, dy
+
+
+_depth = ContextVar("depth", default=0)  # of derivatives, one in the other
+
+
+@contextmanager
+def _deeper() -> Iterator[bool]:
+    """Within a derivative; gives whether it lies in another, and is the second one."""
+    before = _depth.set(_depth.get() + 1)
+    try:
+        yield _depth.get() == 2
+    finally:
+        _depth.reset(before)
+
+
+_STRAIGHT = {torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, torch.prelu}
+_STRAIGHT |= {functional.relu, functional.leaky_relu, functional.relu6, functional.hardtanh}
+
+
+class _Bent(TorchFunctionMode):
+    """Refuses functions of straight pieces: whatever the network, these are what it calls."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function in _STRAIGHT:
+            raise MamlkitError(
+                f"the model uses {function.__name__}, whose second derivative is zero everywhere, "
+                "so it cannot solve an equation with one; use tanh, silu, softplus, gelu or sin."
+            )
+        return function(*args, **(kwargs or {}))
 
 
 @cache
@@ -42,9 +78,11 @@ def _load_forward_mode() -> None:
     (by a DeprecationWarning; since 2.14 by a FutureWarning), which a caller of ours can do nothing
     about.
     """
-    with warnings.catch_warnings():
+    with deferred_interrupt() as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script` is")
         jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
+    if interrupted():
+        raise KeyboardInterrupt
 
 
 def burgers(predict: Predict, x: Tensor) -> Tensor:

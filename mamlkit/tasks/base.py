@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
@@ -390,9 +391,9 @@ class Family:
         least, most = shots_range(shots)
         n = count("queries", self._queries(most, queries, without_end))
         batch = self.measure(physics, most, n, generator)
-        own = not type(self).__module__.startswith("mamlkit.")  # those may leave y out, as nan
+        own = not type(self).__module__.startswith("mamlkit.")
         if own and type(self).measure is not Family.measure:
-            _check_measured(type(self).__name__, batch)
+            check_finite(f"{type(self).__name__}.measure() gave", batch)
         return batch if least == most else thinned(batch, least, generator)
 
     def _queries(self, shots: int, queries: int | None, without_end: int | None) -> int:
@@ -489,18 +490,36 @@ def shots_range(shots: Any) -> tuple[int, int]:
     return least, most
 
 
-def _check_measured(name: str, batch: TaskBatch) -> None:
+@contextmanager
+def fields_in_words() -> Iterator[None]:
+    """Say plainly what data lack, where a loss or a learner asks for it in vain."""
+    try:
+        yield
+    except AttributeError as error:
+        if not hasattr(error.obj, "_fields"):  # no data
+            raise
+        raise MamlkitError(
+            f"the data have no {error.name}: they are {type(error.obj).__name__}, with "
+            f"{', '.join(error.obj._fields)}. Take a loss and learners that fit such tasks: mse "
+            "and most yardsticks are for points (x, y), mk.losses.trajectories() is for "
+            "trajectories."
+        ) from error
+
+
+def check_finite(who: str, batch: TaskBatch) -> None:
     """Refuse numbers that are not finite, and name the first task with one."""
     for part, data in (("support", batch.support), ("query", batch.query)):
         for field, leaf in zip(data._fields, data, strict=True):
+            if field == "y" and hasattr(data, "source"):
+                continue  # of an equation the solution may be unknown
             if leaf.is_floating_point() and not torch.isfinite(leaf.sum()):
                 bad = ~torch.isfinite(leaf.flatten(1)).all(1)
                 if bad.any():
                     task = int(bad.nonzero()[0])
                     values = {k: float(v[task]) for k, v in batch.physics.items()}
                     raise MamlkitError(
-                        f"{name}.measure() gave numbers that are not finite in {field} of the "
-                        f"{part} of task {task}, with {values}."
+                        f"{who} numbers that are not finite in {field} of the {part} of task "
+                        f"{task}, with {values}."
                     )
 
 

@@ -307,14 +307,24 @@ def measured(name: str) -> Path:
 
 def _columns(what: str, values: Sequence[Any], names: Sequence[str]) -> list[Tensor]:
     """One float64 ``[n, d]`` a system, all with the same d."""
+    if hasattr(values, "columns"):
+        raise MamlkitError(
+            f"{what} must hold one array a system, but {type(values).__name__} was given; use "
+            "mk.tasks.Table.from_frame(frame, task=.., x=.., y=..)."
+        )
     found = []
     for name, value in zip(names, values, strict=False):
         try:
-            column = torch.as_tensor(np.asarray(value, dtype=float))
+            column = torch.tensor(np.asarray(value, dtype=float))  # a copy: some are read-only
         except (TypeError, ValueError) as error:
             raise MamlkitError(f"{what} of system {name!r} holds no numbers: {error}.") from error
         column = column[:, None] if column.ndim == 1 else column
-        if column.ndim != 2 or not len(column) or not bool(torch.isfinite(column).all()):
+        if bad := int((~torch.isfinite(column)).sum()):
+            raise MamlkitError(
+                f"{what} of system {name!r} holds {bad} number(s) that are not finite (nan or "
+                "inf); leave those readings out."
+            )
+        if column.ndim != 2 or not len(column):
             raise MamlkitError(
                 f"{what} of system {name!r} has shape {list(column.shape)}; it must be finite "
                 "numbers, [n] or [n, d], one row a reading and at least one."

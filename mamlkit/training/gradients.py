@@ -254,8 +254,15 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Step:
         with torch.no_grad():
             return cast(Step, torch._inductor.compile(graph, list(inputs), options=options))
     except Exception as error:  # whatever the compiler behind it raises
+        first, *more = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+        said = [line for line in more if "error" in line.lower()][:2]  # of the compiler itself
+        advice = "compile=True needs a C++ compiler (g++ or clang); install one"
+        if "No working C++ compiler" not in str(error):
+            advice = (
+                "Torch's way to the compiler stumbles over a space in the name of a folder: if it "
+                "is in that of its cache, set the environment variable TORCHINDUCTOR_CACHE_DIR"
+            )
         raise MamlkitError(
-            f"the step cannot be compiled: {str(error).strip().partition(chr(10))[0]} "
-            "compile=True needs a C++ compiler (g++ or clang); install one, or use "
-            "compile='capture', which needs none."
+            f"the step cannot be compiled: {'; '.join([first, *said])}. {advice}; or use "
+            "compile='capture', which needs no compiler."
         ) from error

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,9 +28,17 @@ from mamlkit.checks import (
     number,
     one_of,
 )
-from mamlkit.errors import MamlkitError
+from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.learners.checking import check_reached
-from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family, shots_range
+from mamlkit.tasks.base import (
+    Family,
+    Shots,
+    TaskBatch,
+    check_family,
+    check_finite,
+    fields_in_words,
+    shots_range,
+)
 from mamlkit.training.checkpoints import (
     atomically,
     check_learner,
@@ -303,7 +312,10 @@ class _Run:
         self.ranks = join(like.device)
         self.history = History(settings=self._settings(validation))
         self._agree()
-        self.held_out = self.ranks.together(lambda: self._first_pass(validation))
+        with fields_in_words():
+            self.held_out = self.ranks.together(lambda: self._first_pass(validation))
+        if self.held_out is not None:  # the same on all ranks
+            check_finite("the validation tasks hold", self.held_out)
         self.generator = fresh_generator(plan.seed)
         self.best: dict[str, Tensor] = {}
         self.best_on_grid: dict[str, Tensor] = {}
@@ -387,6 +399,13 @@ class _Run:
         self._save()
         if self.best:
             self.learner.load_state_dict(self.best)
+        elif self.history.validation_loss:
+            warnings.warn(
+                "no validation loss was finite, so no weights could be chosen by it: the learner "
+                "holds the last ones. Look at the validation family, or lower inner_lr.",
+                MamlkitWarning,
+                stacklevel=3,
+            )
         if self.history.interrupted:
             self._say("meta-training was interrupted")
         elif self.exhausted and self.done < self.plan.iterations:

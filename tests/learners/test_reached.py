@@ -41,7 +41,7 @@ class Net(nn.Module):
 def shaken(model: Net, seed: int) -> Net:
     other = Net(model.cut, model.dead).double()
     with torch.no_grad():
-        other.last.bias += seed
+        other.last.bias.add_(seed)
     return other
 
 

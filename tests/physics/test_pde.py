@@ -146,6 +146,23 @@ def test_steps_to() -> None:
     assert steps_to(errors).tolist() == [1, math.inf]
 
 
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.Hardtanh])
+def test_straight_pieces_have_no_second_derivative(kind: type[nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), kind(), nn.Linear(4, 1)).double()
+    loss = mk.physics.pde.residual_loss(mk.physics.pde.burgers)
+    learner, family = mk.MAML(model, 0.01, loss=loss), Burgers()
+    for use in (
+        lambda: mk.meta_train(learner, family, 4, meta_batch=2, iterations=1, progress=False),
+        lambda: learner.adapt(family.sample(1, 4, dtype=torch.float64).task(0).support),
+        lambda: refine(model, *pinns.problem(torch.tensor([0.02]), points=20), loss, 1),
+    ):
+        with pytest.raises(mk.MamlkitError, match="second derivative is zero everywhere"):
+            use()
+    x = torch.ones(2, 3, dtype=torch.float64)  # a first derivative is there
+    assert mk.physics.pde.slope(model, x, 0)[1].shape == (2, 1)
+    assert torch.relu(x).equal(x)
+
+
 def test_bad_input_is_told() -> None:
     with pytest.raises(mk.MamlkitError, match="must lie above 0"):
         Burgers((0.0, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,12 +102,17 @@ def test_a_law_without_gradient_by_a_parameter_is_refused(how: str) -> None:
         learner.query_losses(mk.tasks.Sinusoid().sample(2, 3, dtype=F64))
 
 
+def fixed(y: Any, t: Tensor, p: Any) -> Any:
+    return y
+
+
 def test_a_slope_of_zero_is_no_missing_slope() -> None:
     flat = mk.Simulator(lambda t, p: torch.relu(p["a"] - 2) * t, {"a": (0.0, 1.0)})
     assert torch.equal(flat(torch.ones(2, 1)), torch.zeros(2, 1))
-    for y in (3.0, torch.ones(2, dtype=torch.int64)):
+    wrong: tuple[Any, ...] = (3.0, torch.ones(2, dtype=torch.int64))
+    for y in wrong:
         with pytest.raises(mk.MamlkitError, match="must give a tensor of real numbers"):
-            mk.Simulator(lambda t, p, y=y: y, {"a": (0.0, 1.0)})(torch.ones(2, 1))
+            mk.Simulator(partial(fixed, y), {"a": (0.0, 1.0)})(torch.ones(2, 1))
 
 
 def pendulum(t: Tensor, p: dict[str, Tensor]) -> Tensor:

@@ -173,7 +173,11 @@ BAD_ARRAYS: dict[str, tuple[Any, str]] = {
         "system 'left' has 2 inputs, 1 outputs",
     ),
     "no readings": (lambda: mk.tasks.Table([[1], []], [[1], []]), "x of system '1' has shape"),
-    "nan": (lambda: mk.tasks.Table([[1.0]], [[np.nan]]), "y of system '0'.*finite numbers"),
+    "nan": (lambda: mk.tasks.Table([[1.0]], [[np.nan]]), "y of system '0' holds 1 .*not finite"),
+    "frame": (
+        lambda: mk.tasks.Table(pd.DataFrame({"x": [1.0]}), pd.DataFrame({"y": [1.0]})),
+        r"but DataFrame was given; use mk\.tasks\.Table\.from_frame",
+    ),
     "words": (lambda: mk.tasks.Table([["a"]], [[1]]), "x of system '0' holds no numbers"),
     "columns differ": (
         lambda: mk.tasks.Table([[1], [[1, 2]]], [[1], [1]]),
@@ -826,3 +830,11 @@ def test_a_table_warns_of_nothing_by_itself() -> None:
         table = read(frame())
         mk.evaluate(mk.yardsticks.Ridge(), table, 1)
     assert table.notes == []
+
+
+def test_columns_of_pandas_are_arrays_like_any() -> None:
+    column = pd.Series([1.0, 2.0, 3.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = mk.tasks.Table([column, column], [column, 2 * column])
+    assert found.sizes.tolist() == [3, 3]

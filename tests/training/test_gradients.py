@@ -291,3 +291,34 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> N
     nowhere = {"cpp.cxx": (str(tmp_path / "no-such-compiler"),)}
     with config.patch(nowhere), pytest.raises(mk.MamlkitError, match=r"needs a C\+\+ compiler"):
         meta_gradients(learner, trainable(learner), compile=True)(sinusoids())
+
+
+SPACE = """CppCompileError: C++ compile error
+
+Command:
+g++ /home/a b/x.cpp -Wno-error
+
+Output:
+g++: fatal error: input file '/home/a' is the same as output file
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (SPACE, r"C\+\+ compile error; g.*input file '/home/a'.*a space .*TORCHINDUCTOR_CACHE_DIR"),
+        ("InvalidCxxCompiler: No working C++ compiler found", r"needs a C\+\+ compiler.*install"),
+        ("", r"RuntimeError.*compile='capture'"),
+    ],
+)
+def test_why_a_step_cannot_be_compiled(
+    said: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any, **more: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("torch._inductor.compile", fail)
+    learner = mk.MAML(mk.models.MLP(1, 1, (3,)).double())
+    with pytest.raises(mk.MamlkitError, match=words) as caught:
+        meta_gradients(learner, check_learner(learner), compile=True)(sinusoids())
+    assert ("install" in str(caught.value)) == ("No working" in said)
