@@ -114,7 +114,14 @@ def _gradient(losses: Tensor, support: Tensor, parameters: Sequence[Tensor]) -> 
 def _key(learner: nn.Module, batch: TaskBatch) -> Hashable:
     """What a record is made for: a state of the learner, and shapes."""
     told = (getattr(learner, "phase", None), learner.training, learner.extra_repr())
-    return told, *((t.shape, t.stride(), t.dtype, t.device) for t in tree_leaves(batch))
+    return told, *((t.shape, t.stride(), t.dtype, t.device) for t in _leaves(batch))
+
+
+def _leaves(part: Any) -> list[Tensor]:
+    """What ``tree_leaves`` finds in NamedTuples and dicts, in a fifth of the time."""
+    if isinstance(part, Tensor):
+        return [part]
+    return [t for p in (part.values() if isinstance(part, dict) else part) for t in _leaves(p)]
 
 
 def _recorded(learner: nn.Module, parameters: Mapping[str, Tensor], compile: Compile) -> Chunk:
@@ -201,6 +208,7 @@ def _record(
     state = {name: cast(Tensor, table[key]).detach() for name, (table, key) in places.items()}
     graph = capture(learner, weights, state, batch)
     if compile is True:
+        products(graph, exact=False)
         step = compiled(graph, [*weights.values(), *state.values(), *tree_leaves(batch)])
     else:
         step = replayed(graph)
@@ -208,7 +216,7 @@ def _record(
     def one_chunk(batch: TaskBatch) -> Sequence[Tensor]:
         with torch.no_grad():
             now = [table[name] for table, name in places.values()]
-            return step(*parameters.values(), *now, *tree_leaves(batch))
+            return step(*parameters.values(), *now, *_leaves(batch))
 
     return one_chunk
 
@@ -305,9 +313,7 @@ def _alike(node: fx.Node, other: fx.Node) -> bool:
 
 
 def specialise(graph: fx.GraphModule) -> None:
-    """Compute once what depends on no input, such as what the way back starts from; and take the
-    faster of two ways to a product where both give the same bits (but for the sign of a zero).
-    """
+    """Compute once what depends on no input, such as what the way back starts from."""
     if writes(graph):
         return
     known: dict[fx.Node, Tensor] = {}
@@ -327,39 +333,57 @@ def specialise(graph: fx.GraphModule) -> None:
             known[node] = node.target(*args, **kwargs)
         elif node.target is aten.mul.Tensor and _alike(node, node.args[0]) and node.args[1] in known and bool((known[node.args[1]] == 1).all()):
             node.replace_all_uses_with(node.args[0])
-        elif node.target in (aten.mm.default, aten.bmm.default):
-            _faster(graph.graph, node)
     for k, (node, value) in enumerate(known.items()):
         graph.register_buffer(f"known_{k}", value, persistent=False)
         with graph.graph.inserting_before(node):
             node.replace_all_uses_with(graph.graph.get_attr(f"known_{k}"))
+    products(graph, exact=True)
+
+
+def products(graph: fx.GraphModule, exact: bool) -> None:
+    """Take the faster of two ways to a product. On CPUs that of a column and a row takes several
+    times as long as a multiplication, and a product up to ten times as long as ``(B^T A^T)^T``
+    where A lies column after column and B does, too, or is one. ``exact`` asks for the same bits,
+    but for the sign of a zero.
+    """
+    if writes(graph):
+        return
+    new = graph.graph.call_function
+    for node in graph.graph.find_nodes(op="call_function", target=aten.bmm.default):
+        a, b = (cast(fx.Node, n).meta.get("val") for n in node.args)
+        if a is None or b is None or a.device.type != "cpu":  # None: a constant
+            continue
+        if a.shape[2] == 1:
+            if not exact or (a * b).stride() == node.meta["val"].stride():
+                node.target = aten.mul.Tensor
+            continue
+        column = b.shape[2] == 1 and b.is_contiguous()
+        if a.mT.is_contiguous() and (column or not exact and b.mT.is_contiguous()):
+            if exact and not all(_turn_alike(a, b, seed) for seed in range(8)):
+                continue
+            with graph.graph.inserting_before(node):
+                a_t, b_t = (new(aten.transpose.int, (x, 1, 2)) for x in node.args)
+                turned = new(aten.bmm.default, (b_t, a_t))
+                if column:  # laid out as before
+                    turned = new(aten.reshape.default, (turned, list(node.meta["val"].shape)))
+                else:
+                    turned = new(aten.transpose.int, (turned, 1, 2))
+            node.replace_all_uses_with(turned)
     for node in graph.graph.nodes:  # a view may not fit a product that was turned round
         if node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default
     graph.graph.eliminate_dead_code()
+    graph.recompile()
 
 
-def _faster(graph: fx.Graph, node: fx.Node) -> None:
-    """On CPUs a product of a column and a row takes several times as long as a multiplication, and
-    ``A b`` up to ten times as long as ``(b^T A^T)^T`` where A lies column after column.
-    """
-    a, b = (cast(fx.Node, n).meta.get("val") for n in node.args)
-    if a is None or b is None or a.device.type != "cpu":  # None: a constant
-        return
-    if a.shape[-1] == 1:
-        if (a * b).stride() == node.meta["val"].stride():
-            node.target = aten.mul.Tensor
-    elif b.shape[-1] == 1 and a.ndim == 3 and a.mT.is_contiguous() and b.is_contiguous():
-        u, v = (torch.empty_strided(t.shape, t.stride(), dtype=t.dtype) for t in (a, b))
-        for t in (u, v):
-            t.copy_(torch.linspace(-1.1, 1.3, t.numel(), dtype=t.dtype).sin().reshape(t.shape))
-        if torch.equal(u @ v, (v.mT @ u.mT).mT):
-            with graph.inserting_before(node):
-                a_t, b_t = (graph.call_function(aten.transpose.int, (x, 1, 2)) for x in node.args)
-                product = graph.call_function(aten.bmm.default, (b_t, a_t))
-                node.replace_all_uses_with(
-                    graph.call_function(aten.transpose.int, (product, 1, 2))
-                )
+def _turn_alike(a: Tensor, b: Tensor, seed: int) -> bool:
+    """Whether ``A B`` and ``(B^T A^T)^T`` are the same bits for random numbers laid out as these."""
+    generator = torch.Generator().manual_seed(seed)
+    u, v = (
+        torch.empty_strided(t.shape, t.stride(), dtype=t.dtype).normal_(generator=generator)
+        for t in (a, b)
+    )
+    return torch.equal(u @ v, (v.mT @ u.mT).mT)
 
 
 def replayed(graph: fx.GraphModule) -> Step:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from mamlkit.checks import as_path, count, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
@@ -101,8 +102,9 @@ class Plan:
         validation_tasks: number of fixed tasks to validate on, if that family is endless.
         validate_every: iterations between validations.
         chunk_size: compute this many tasks at a time and add up, to save memory.
-        compile: True compiles the meta-gradient (seconds at the start, needs a C++ compiler);
-            "capture" records its operations once and replays them, without a compiler.
+        compile: "auto" captures the meta-gradient where that pays: its operations are recorded once
+            and replayed, to the same bits. "capture" does so at once and says where it cannot be
+            done, False never. True compiles the record (seconds at the start, needs a C++ compiler).
         checkpoint_every: iterations between checkpoints.
 
     Raises:
@@ -120,12 +122,14 @@ class Plan:
     validation_tasks: int = 100
     validate_every: int = 500
     chunk_size: int | None = None
-    compile: Compile = False
+    compile: Compile = "auto"
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        if not isinstance(self.compile, bool) and self.compile != "capture":
-            raise MamlkitError(f"compile must be False, 'capture' or True, not {self.compile!r}.")
+        if not isinstance(self.compile, bool) and self.compile not in ("auto", "capture"):
+            raise MamlkitError(
+                f"compile must be 'auto', False, 'capture' or True, not {self.compile!r}."
+            )
         one_of("schedule", self.schedule, ("constant", "cosine"))
         for setting in fields(self):
             name, value = setting.name, getattr(self, setting.name)
@@ -231,7 +235,7 @@ class _Run:
         path: str | Path | None,
     ) -> None:
         self.parameters = check_learner(learner)
-        if plan.compile and type(learner).forward is nn.Module.forward:
+        if plan.compile not in ("auto", False) and type(learner).forward is nn.Module.forward:
             raise MamlkitError(
                 f"compile={plan.compile!r} needs a learner that can be called on a batch, but "
                 f"{type(learner).__name__} has only query_losses; use compile=False."
@@ -254,7 +258,10 @@ class _Run:
         if not self._resume() and self.ranks.size > 1:
             # Ranks may have drawn different starts; all take that of rank 0.
             learner.load_state_dict(self.ranks.broadcast(_on_cpu(learner.state_dict())))
-        self.gradients = meta_gradients(learner, self.parameters, plan.chunk_size, plan.compile)
+        to_come = plan.iterations - self.done
+        self.gradients = meta_gradients(
+            learner, self.parameters, plan.chunk_size, plan.compile, to_come
+        )
         self.begun = time.perf_counter() - (self.history.seconds or [0.0])[-1]
 
     def step(self) -> None:
@@ -263,7 +270,8 @@ class _Run:
         loss, support_loss, self.stopped = self.ranks.average(
             self._meta_gradient, parameters, self._n_mine() / plan.meta_batch, self.interrupted
         )
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        gradient = cast(list[Tensor], [p.grad for p in parameters])
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
         if not (math.isfinite(loss) and math.isfinite(float(norm))):
             what = "loss" if not math.isfinite(loss) else "meta-gradient"
             raise MamlkitError(
@@ -274,13 +282,25 @@ class _Run:
         if plan.grad_clip is not None:
             nn.utils.clip_grads_with_norm_(parameters, plan.grad_clip, norm)
         rate = plan.rate(self.done)
-        self.optimiser.param_groups[0]["lr"] = rate
-        self.optimiser.step()
+        self._descend(rate, parameters, gradient)
         self.done += 1
         history.outer_loss.append(loss)
         history.support_loss.append(support_loss)
         history.learning_rate.append(rate)
         history.seconds.append(time.perf_counter() - self.begun)
+
+    def _descend(self, rate: float, parameters: list[Tensor], gradient: list[Tensor]) -> None:
+        """``self.optimiser.step()``, but for hooks and checks that take longer than the rest."""
+        settings, state = self.optimiser.param_groups[0], self.optimiser.state
+        settings["lr"] = rate
+        if len(state) < len(parameters):  # the first step makes it
+            return self.optimiser.step()
+        names = ("exp_avg", "exp_avg_sq", "step")
+        means, squares, steps = ([state[p][name] for p in parameters] for name in names)
+        same = {k: settings[k] for k in ("lr", "eps", "weight_decay", "amsgrad", "maximize")}
+        beta1, beta2 = settings["betas"]
+        with torch.no_grad():
+            adam(parameters, gradient, means, squares, [], steps, fused=True, beta1=beta1, beta2=beta2, **same)
 
     def validate(self) -> None:
         """Where it is time: note the validation loss, and the state if it is the lowest."""
