@@ -291,8 +291,8 @@ class Family:
                 f"[n_tasks, n, d_in] = {list(expected)}."
             )
         y = self._evaluate(x.double(), physics)
-        support = Data(x[:, :shots], self._noisy(y[:, :shots], generator))
-        return TaskBatch(support, Data(x[:, shots:], y[:, shots:]), physics)
+        (x, x_new), (y, y_new) = (t.split_with_sizes((shots, queries), 1) for t in (x, y))
+        return TaskBatch(Data(x, self._noisy(y, generator)), Data(x_new, y_new), physics)
 
     def curves(
         self, n_tasks: int, points: int = 200, *, generator: torch.Generator | None = None
@@ -426,7 +426,7 @@ class Family:
     def _evaluate(self, x: Tensor, physics: Physics) -> Tensor:
         name, expected = type(self).__name__, (*x.shape[:2], self.d_out)
         # Copies, so that a law that works in place changes nothing of ours.
-        shaped = {key: value[:, None, None].clone() for key, value in physics.items()}
+        shaped = {key: value.reshape(-1, 1, 1).clone() for key, value in physics.items()}
         try:
             y = self.law(x.clone(), shaped)
         except KeyError as error:
