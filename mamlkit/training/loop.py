@@ -31,6 +31,9 @@ from mamlkit.training.gradients import Compile, meta_gradients
 from mamlkit.training.ranks import join
 
 Schedule = Literal["constant", "cosine"]
+#: What torch's Adam takes where it is told nothing.
+ADAM: Any = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False}
+ADAM["maximize"] = False
 
 
 @dataclass
@@ -102,9 +105,9 @@ class Plan:
         validation_tasks: number of fixed tasks to validate on, if that family is endless.
         validate_every: iterations between validations.
         chunk_size: compute this many tasks at a time and add up, to save memory.
-        compile: "auto" captures the meta-gradient where that pays: its operations are recorded once
-            and replayed, to the same bits. "capture" does so at once and says where it cannot be
-            done, False never. True compiles the record (seconds at the start, needs a C++ compiler).
+        compile: "auto" records the operations of the meta-gradient and replays them, to the same
+            bits, where that can be done and pays. "capture" does so at once; False never. True
+            compiles the record (seconds at the start, needs a C++ compiler).
         checkpoint_every: iterations between checkpoints.
 
     Raises:
@@ -290,17 +293,14 @@ class _Run:
         history.seconds.append(time.perf_counter() - self.begun)
 
     def _descend(self, rate: float, parameters: list[Tensor], gradient: list[Tensor]) -> None:
-        """``self.optimiser.step()``, but for hooks and checks that take longer than the rest."""
-        settings, state = self.optimiser.param_groups[0], self.optimiser.state
-        settings["lr"] = rate
-        if len(state) < len(parameters):  # the first step makes it
+        """``self.optimiser.step()``, without hooks and checks that take longer than the rest."""
+        self.optimiser.param_groups[0]["lr"] = rate
+        if not self.optimiser.state:  # the first step makes it
             return self.optimiser.step()
-        names = ("exp_avg", "exp_avg_sq", "step")
-        means, squares, steps = ([state[p][name] for p in parameters] for name in names)
-        same = {k: settings[k] for k in ("lr", "eps", "weight_decay", "amsgrad", "maximize")}
-        beta1, beta2 = settings["betas"]
+        state = [self.optimiser.state[p] for p in parameters]
+        means, squares, steps = ([s[k] for s in state] for k in ("exp_avg", "exp_avg_sq", "step"))
         with torch.no_grad():
-            adam(parameters, gradient, means, squares, [], steps, fused=True, beta1=beta1, beta2=beta2, **same)
+            adam(parameters, gradient, means, squares, [], steps, fused=True, lr=rate, **ADAM)
 
     def validate(self) -> None:
         """Where it is time: note the validation loss, and the state if it is the lowest."""

@@ -196,7 +196,9 @@ def show(work: Workload, table: Table) -> None:
     """Print one workload."""
     print(f"\n{work.name}; all gradients agree")
     peers = [name for name in PEERS if name in table]
-    print(f"{'':38}{'first call':>12}{'median':>9}" + "".join(f"{'x ' + PEERS[p]:>12}" for p in peers))
+    print(
+        f"{'':38}{'first call':>12}{'median':>9}" + "".join(f"{'x ' + PEERS[p]:>12}" for p in peers)
+    )
     for name, (first, median) in table.items():
         ratios = "".join(f"{table[p][1] / median:12.2f}" for p in peers)
         print(f"{name:38}{first:12.0f}{median:9.3f}{ratios}", flush=True)
