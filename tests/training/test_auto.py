@@ -77,7 +77,7 @@ def trained(learner: nn.Module, compile: Any, batches: list[TaskBatch], **how: A
 @pytest.mark.usefixtures("keen")
 @pytest.mark.parametrize("name", MORE)
 def test_the_record_gives_the_bits_of_eager(name: str, captures: Count) -> None:
-    for dtype in (torch.float32, torch.float64):
+    for dtype in (torch.float32, torch.float64) if name == "MAML" else (torch.float32,):
         if "classification" in name:
             batches = [lattices(dtype)] * 15
         else:
