@@ -122,7 +122,13 @@ def add(commands: Any) -> argparse.ArgumentParser:
             f"--{name}", type=kind, default=default, help=text + shown, **{**usual, **more}
         )
         if name == "chunk-size":
-            command.add_argument("--compile", action="store_true", help="compile the meta-gradient")
+            command.add_argument(
+                "--compile",
+                action="store_const",
+                const=True,
+                default=Plan.compile,
+                help="compile the meta-gradient (default: capture it where that pays)",
+            )
     return command
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 from torch.utils._pytree import tree_map
 
 from mamlkit.checks import (
@@ -54,6 +55,9 @@ Schedule = Literal["constant", "cosine"] | Callable[[int], float]
 MakeOptimiser = Callable[[dict[str, Tensor]], torch.optim.Optimizer]
 Augment = Callable[[TaskBatch, torch.Generator], TaskBatch]
 Callback = Callable[[int, "History"], bool | None]
+#: What torch's Adam takes where it is told nothing.
+ADAM: Any = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False}
+ADAM["maximize"] = False
 
 
 @dataclass
@@ -127,8 +131,9 @@ class Plan:
         validate_every: iterations between validations.
         patience: end the run when so many validations in a row were no better than the best.
         chunk_size: compute this many tasks at a time and add up, to save memory.
-        compile: True compiles the meta-gradient (seconds at the start, needs a C++ compiler);
-            "capture" records its operations once and replays them, without a compiler.
+        compile: "auto" records the operations of the meta-gradient and replays them, to the same
+            bits, where that can be done and pays. "capture" does so at once; False never. True
+            compiles the record (seconds at the start, needs a C++ compiler).
         checkpoint_every: iterations between checkpoints.
 
     Raises:
@@ -147,12 +152,14 @@ class Plan:
     validate_every: int = 500
     patience: int | None = None
     chunk_size: int | None = None
-    compile: Compile = False
+    compile: Compile = "auto"
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        if not isinstance(self.compile, bool) and self.compile != "capture":
-            raise MamlkitError(f"compile must be False, 'capture' or True, not {self.compile!r}.")
+        if not isinstance(self.compile, bool) and self.compile not in ("auto", "capture"):
+            raise MamlkitError(
+                f"compile must be 'auto', False, 'capture' or True, not {self.compile!r}."
+            )
         if not callable(self.schedule):
             one_of("schedule", self.schedule, ("constant", "cosine"))
         for setting in fields(self):
@@ -292,13 +299,13 @@ class _Run:
         self.parameters = check_learner(learner)
         self.optimiser = _optimiser(optimiser, self.parameters, plan.outer_lr)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.augment = augment
+        self.own_optimiser, self.augment = optimiser is not None, augment
         if plan.patience is not None and validation is None:
             raise MamlkitError(
                 f"patience={plan.patience} counts validations, but there is no validation family; "
                 "give validation=, or leave out patience."
             )
-        if plan.compile and type(learner).forward is nn.Module.forward:
+        if plan.compile not in ("auto", False) and type(learner).forward is nn.Module.forward:
             raise MamlkitError(
                 f"compile={plan.compile!r} needs a learner that can be called on a batch, but "
                 f"{type(learner).__name__} has only query_losses; use compile=False."
@@ -324,7 +331,10 @@ class _Run:
         if not self._resume() and self.ranks.size > 1:
             # Ranks may have drawn different starts; all take that of rank 0.
             learner.load_state_dict(self.ranks.broadcast(_on_cpu(learner.state_dict())))
-        self.gradients = meta_gradients(learner, self.parameters, plan.chunk_size, plan.compile)
+        to_come = plan.iterations - self.done
+        self.gradients = meta_gradients(
+            learner, self.parameters, plan.chunk_size, plan.compile, to_come
+        )
         self.begun = time.perf_counter() - (self.history.seconds or [0.0])[-1]
 
     def step(self) -> None:
@@ -333,7 +343,8 @@ class _Run:
         loss, support_loss, self.stopped = self.ranks.average(
             self._meta_gradient, parameters, self._n_mine() / plan.meta_batch, self.interrupted
         )
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        gradient = cast(list[Tensor], [p.grad for p in parameters])
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
         if not (math.isfinite(loss) and math.isfinite(float(norm))):
             what = "loss" if not math.isfinite(loss) else "meta-gradient"
             raise MamlkitError(
@@ -345,14 +356,28 @@ class _Run:
             nn.utils.clip_grads_with_norm_(parameters, plan.grad_clip, norm)
         factor = plan.factor(self.done)
         rates = [rate * factor for rate in self.rates]
-        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate
-        self.optimiser.step()
+        self._descend(rates, parameters, gradient)
         self.done += 1
         history.outer_loss.append(loss)
         history.support_loss.append(support_loss)
         history.learning_rate.append(rates[0])
         history.seconds.append(time.perf_counter() - self.begun)
+
+    def _descend(
+        self, rates: list[float], parameters: list[Tensor], gradient: list[Tensor]
+    ) -> None:
+        """``self.optimiser.step()``; of Adam without hooks and checks that take longer than the
+        rest.
+        """
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
+        if self.own_optimiser or not self.optimiser.state:  # the first step makes it
+            self.optimiser.step()
+            return
+        state = [self.optimiser.state[p] for p in parameters]
+        means, squares, steps = ([s[k] for s in state] for k in ("exp_avg", "exp_avg_sq", "step"))
+        with torch.no_grad():
+            adam(parameters, gradient, means, squares, [], steps, fused=True, lr=rates[0], **ADAM)
 
     def validate(self) -> None:
         """Where it is time: note the validation loss, and the state if it is the lowest."""

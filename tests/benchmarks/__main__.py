@@ -1,4 +1,5 @@
-"""How fast is one meta-step? mamlkit beside TorchOpt, higher and JAX, on the same arithmetic.
+"""How fast is one meta-step? mamlkit beside parallel-metalearn, TorchOpt, higher and JAX, on the
+same arithmetic.
 
 Run from the root of the repository::
 
@@ -14,6 +15,7 @@ Then the rows take turns, and medians are reported; the first call stands apart.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -30,43 +32,53 @@ import torch
 from torch import Tensor
 
 import mamlkit as mk
-from mamlkit.training.gradients import Compile, capture, meta_gradients
+from mamlkit.training.gradients import TRIED, Compile, capture, meta_gradients
+from mamlkit.training.loop import _Run
 from tests.benchmarks.workloads import SCALING, WORKLOADS, Workload, gradient_of
 
 Step = Callable[[], Sequence[Any]]  # one meta-step; returns the meta-gradient
 Table = dict[str, tuple[float, float]]  # row -> milliseconds of the first call, of the median one
 PATHS: dict[str, Compile] = {
     "mamlkit eager": False,
+    "mamlkit auto": "auto",
     "mamlkit captured": "capture",
     "mamlkit compiled": True,
 }
 
 
-def by_mamlkit(work: Workload, device: str, compile: Compile, adam: bool = False) -> Step:
-    """``meta_gradients``; with ``adam`` all of a training iteration but the record of it."""
+def by_mamlkit(work: Workload, device: str, compile: Compile) -> Step:
+    """``meta_gradients``."""
     learner, batch = work.learner(torch.float32, device), work.batch(torch.float32, device)
-    parameters: dict[str, Tensor] = dict(learner.named_parameters())
-    gradients = meta_gradients(learner, parameters, compile=compile)
+    gradients = meta_gradients(learner, dict(learner.named_parameters()), compile=compile)
 
     def step() -> list[Tensor]:
         gradients(batch)
         return gradient_of(learner)
 
-    optimiser = torch.optim.Adam(parameters.values(), lr=1e-3, fused=True)
-    generator = torch.Generator().manual_seed(2)  # its first batch is the one of all rows
-    drawn: dict[str, Any] = {"dtype": torch.float32, "device": device, "generator": generator}
+    if compile == "auto":  # as it is when the first batches are over, and it has chosen
+        for _ in range(2 * TRIED + 1):
+            step()
+    return step
 
-    def iteration() -> list[Tensor]:
-        gradients(work.family.sample(work.tasks, work.shots, work.queries, **drawn))
-        float(
-            torch.nn.utils.get_total_norm(
-                [p.grad for p in parameters.values() if p.grad is not None]
-            )
-        )
-        optimiser.step()
+
+def by_training(work: Workload, device: str) -> Step:
+    """A whole iteration of ``meta_train``: it draws tasks, too, and notes what came of it."""
+    learner = work.learner(torch.float32, device)
+    plan = mk.Plan(
+        shots=work.shots,
+        queries=work.queries,
+        meta_batch=work.tasks,
+        iterations=10**9,
+        seed=2,  # its first batch is the one of all rows
+        compile=True,
+    )
+    run = _Run(learner, work.family, plan, None, None)
+
+    def step() -> list[Tensor]:
+        run.step()
         return gradient_of(learner)
 
-    return iteration if adam else step
+    return step
 
 
 def by_cuda_graph(work: Workload) -> Step:
@@ -91,7 +103,7 @@ def rows(work: Workload, device: str) -> dict[str, Callable[[], Step]]:
     table: dict[str, Callable[[], Step]] = {
         name: partial(by_mamlkit, work, device, compile) for name, compile in PATHS.items()
     }
-    table["mamlkit compiled + sampling + Adam"] = lambda: by_mamlkit(work, device, True, adam=True)
+    table["mamlkit compiled + sampling + Adam"] = lambda: by_training(work, device)
     if device == "cuda":
         table["mamlkit, CUDA graph"] = lambda: by_cuda_graph(work)
     from tests.benchmarks import peers
@@ -103,6 +115,7 @@ def rows(work: Workload, device: str) -> dict[str, Callable[[], Step]]:
     def by_jax(**how: bool) -> Step:
         return peers.by_jax(work, work.model(), work.batch(torch.float32, "cpu"), **how)
 
+    table["parallel-metalearn"] = lambda: by_loop(peers.by_parallel_metalearn)
     table["TorchOpt"] = lambda: by_loop(peers.by_torchopt)
     table["higher"] = lambda: by_loop(peers.by_higher)
     if device == "cpu":
@@ -167,11 +180,25 @@ def compare(work: Workload, device: str, seconds: float) -> Table:
     return measure(steps, device, first, seconds)
 
 
+#: The rows that all are held against, and what they are called there.
+PEERS = {
+    "mamlkit eager": "eager",
+    "parallel-metalearn": "p.-metal.",
+    "TorchOpt": "TorchOpt",
+    "higher": "higher",
+    "JAX jit": "JAX jit",
+    "JAX jit, scan over steps": "JAX scan",
+    "JAX jit + optax Adam": "JAX+optax",
+}
+
+
 def show(work: Workload, table: Table) -> None:
     """Print one workload."""
     print(f"\n{work.name}; all gradients agree")
-    peers = [name for name in ("TorchOpt", "higher", "JAX jit") if name in table]
-    print(f"{'':38}{'first call':>12}{'median':>9}" + "".join(f"{'x ' + p:>12}" for p in peers))
+    peers = [name for name in PEERS if name in table]
+    print(
+        f"{'':38}{'first call':>12}{'median':>9}" + "".join(f"{'x ' + PEERS[p]:>12}" for p in peers)
+    )
     for name, (first, median) in table.items():
         ratios = "".join(f"{table[p][1] / median:12.2f}" for p in peers)
         print(f"{name:38}{first:12.0f}{median:9.3f}{ratios}", flush=True)
@@ -268,19 +295,50 @@ def first_compiled_steps(device: str) -> None:
 
 
 def real_training(device: str) -> None:
-    """Milliseconds per iteration of ``meta_train`` on the first workload, all included."""
+    """Milliseconds per iteration of ``meta_train``, all included: compiled, on the first workload;
+    and with "auto" beside eager where supports differ in size.
+    """
     work = WORKLOADS[0]
-    learner = work.learner(torch.float32, device)
-    settings: dict[str, Any] = {"shots": work.shots, "meta_batch": work.tasks}
-    history = mk.meta_train(
-        learner, work.family, iterations=3000, compile=True, progress=False, **settings
-    )
-    took = [b - a for a, b in zip(history.seconds[1:], history.seconds[2:], strict=False)]
-    mean, median = 1e3 * statistics.mean(took), 1e3 * statistics.median(took)
+    gradients = by_mamlkit(work, device, True)
+    alone = statistics.median(clock(gradients, device) for _ in range(2000))
+    median, mean, _ = per_iteration(work, device, 3000, shots=work.shots, compile=True)
     print(
         f"\nmeta_train, compiled, {work.name}: {median:.3f} ms/iteration (median), {mean:.3f} "
-        f"(mean); 70,000 iterations take {70 * mean:.0f} s"
+        f"(mean), {median / alone:.2f} times the gradient alone; 70,000 iterations take "
+        f"{70 * mean:.0f} s"
     )
+    for shots, iterations in (((1, 10), 300), ((1, 10), 3000), (10, 300), (10, 3000)):
+        took: dict[Compile, list[float]] = {False: [], "auto": []}
+        for _ in range(3):  # they take turns
+            for how, seconds in took.items():
+                run = per_iteration(work, device, iterations, shots=shots, compile=how)
+                seconds.append(run[2])
+        eager, auto = (statistics.median(seconds) for seconds in took.values())
+        print(
+            f"meta_train, {iterations} iterations, shots={shots}: eager {eager:.2f} s, auto "
+            f"{auto:.2f} s, {auto / eager:.2f} times as long"
+        )
+
+
+def per_iteration(
+    work: Workload, device: str, iterations: int, **settings: Any
+) -> tuple[float, float, float]:
+    """Milliseconds of an iteration of ``meta_train``, median and mean but for the first; and the
+    seconds of them all.
+    """
+    learner = work.learner(torch.float32, device)
+    start = time.perf_counter()
+    history = mk.meta_train(
+        learner,
+        work.family,
+        meta_batch=work.tasks,
+        iterations=iterations,
+        progress=False,
+        **settings,
+    )
+    seconds = time.perf_counter() - start
+    took = [1e3 * (b - a) for a, b in itertools.pairwise(history.seconds)]
+    return statistics.median(took), statistics.mean(took), seconds
 
 
 def main() -> None:
@@ -293,7 +351,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = options.device
-    names = ("torch", "torchopt", "higher", "jax", "optax")
+    names = ("torch", "parallel-metalearn", "torchopt", "higher", "jax", "optax")
     print(", ".join(f"{name} {version(name)}" for name in names))
     print(f"{device}, {os.cpu_count()} cores, one thread, float32; milliseconds per meta-step")
     for work in WORKLOADS[: options.workloads]:

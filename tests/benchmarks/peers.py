@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mamlkit.losses import Loss
 from mamlkit.tasks import Data, TaskBatch
 from tests.benchmarks.workloads import Workload
 
@@ -18,6 +20,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 import higher
 import jax
 import jax.numpy as jnp
+import metalearn.algorithms
+import metalearn.inner_optimizers
+import metalearn.loss
+import metalearn.model_wrappers
 import optax
 import torchopt
 
@@ -64,6 +70,58 @@ def by_torchopt(work: Workload, model: nn.Module, batch: TaskBatch) -> Step:
             torchopt.recover_state_dict(model, start)
             torchopt.recover_state_dict(inner, state)
         return [p.grad for p in parameters]
+
+    return step
+
+
+class Plain(nn.Module):
+    """A module that takes no notice of the settings that parallel-metalearn hands to each."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, **_: Any) -> Tensor:
+        return self.module(x)
+
+
+class TaskLoss(metalearn.loss.BaseLoss):  # type: ignore[misc]
+    """The loss of a workload, and no metric."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, out_dict: Any, targets: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
+        loss = self.loss(lambda _: out_dict["logits"], Data(targets, targets))
+        return loss, loss.detach()
+
+
+def by_parallel_metalearn(work: Workload, model: nn.Module, batch: TaskBatch) -> Step:
+    """``metalearn.algorithms.MAML`` with all tasks in one ``vmap``. Its step moves the weights, so
+    by SGD with a rate of 0: they stay, and no rule is cheaper.
+    """
+    whole = metalearn.model_wrappers.MAML_Model(Plain(model), Plain(nn.Identity()))
+    inner = metalearn.inner_optimizers.InnerSGD(
+        whole.get_fast_weights(),
+        inner_lr=work.inner_lr,
+        max_inner_steps=work.steps,
+        learn_lr=False,
+    )
+    learner = metalearn.algorithms.MAML(
+        model=whole,
+        optimizer=torch.optim.SGD(whole.parameters(), lr=0.0),
+        inner_optimizer=inner,
+        support_loss_fn=TaskLoss(work.loss),
+        inner_steps=work.steps,
+        chunk_size=work.tasks,
+        device=batch.support.x.device,
+    )
+    tasks = itertools.repeat((batch.support.x, batch.support.y, batch.query.x, batch.query.y))
+
+    def step() -> list[Tensor | None]:
+        learner.step(tasks)
+        return [p.grad for p in model.parameters()]
 
     return step
 
