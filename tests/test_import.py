@@ -11,7 +11,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("matplotlib", "ipywidgets", "pandas", "sklearn", "scipy", "IPython", "jupyterlab")
+import pytest
+
+from tests.helpers import ROOT
+
+HEAVY = ["matplotlib", "ipywidgets", "pandas", "sklearn", "scipy", "IPython", "jupyterlab"]
+HEAVY += ["sympy"]  # which torch brings at the first vmap, with a second's work besides
 
 
 def loaded_after(program: str) -> set[str]:
@@ -35,3 +40,34 @@ def test_import_loads_nothing_heavy():
 
 def test_plots_come_on_first_use():
     assert "matplotlib" in loaded_after("import mamlkit; mamlkit.plots.use_style")
+
+
+PRESSED = """
+import os, signal, sys, threading, torch, mamlkit as mk
+def first():
+    x = torch.ones(2, 1)
+    model = mk.models.MLP(1, 1, (3,)) if sys.argv[2] == "ours" else torch.nn.Linear(1, 1)
+    return mk.MAML(model).adapt(x, x)(x)
+threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    while True:
+        first()
+except KeyboardInterrupt:
+    print("interrupted")
+first()
+print("works")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "model"), [(0.35, "ours"), (0.6, "torch")])
+def test_ctrl_c_in_the_first_call_spoils_no_later_one(seconds: float, model: str) -> None:
+    """Torch imports much of itself then; half of it would stay for good."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSED, str(seconds), model],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "interrupted\nworks\n", done.stderr

@@ -530,6 +530,7 @@ class _Run:
         path, ranks, settings = self.path, self.ranks, self.history.settings
         ranks.together(lambda: None if ranks.rank else self.held.enter_context(only_run(path)))
         self.fixed = ranks.together(self._fixed_tasks)
+        self.start = ranks.together(self._losses)
 
         def read() -> dict[str, Any] | None:
             return read_checkpoint(path, self.learner, settings) if as_path(path).exists() else None
@@ -546,8 +547,12 @@ class _Run:
             ranks.together(lambda: write_nothing() if ranks.rank == 0 else None)
             return False
         saved = ranks.broadcast(saved or {}, source=reached.index(max(reached)))
+        given = self.start
         ranks.together(lambda: self._take_up(saved))
-        self._say(f"{path} is resumed")
+        # Another seed of the model, say; or a module that draws its start anew in each process.
+        known = any(self._near(given, each) for each in (self.start, saved["losses"]))
+        note = "" if known else ", in place of the learner's own start, which was another,"
+        self._say(f"{as_path(path).name} is resumed{note}")
         return True
 
     def _take_up(self, saved: dict[str, Any]) -> None:
@@ -560,7 +565,7 @@ class _Run:
             self.done = count("iteration", saved["iteration"])
             self.best = dict(saved["best"])
             self.best_on_grid = dict(saved["best_on_grid"])
-            losses = saved["losses"].double()
+            losses, self.start = saved["losses"].double(), saved["start"].double()
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise MamlkitError(
                 f"{self.path} is a damaged checkpoint: a part of it is missing or not what it "
@@ -603,15 +608,17 @@ class _Run:
             return torch.cat([self.query_losses(batch).double().cpu() for batch in self.fixed])
 
     def _same_losses(self, then: Tensor) -> bool:
-        """Are the losses what they were, to rounding? Other threads and devices round otherwise."""
+        """Are the losses what they were? If they are random themselves, that tells nothing."""
         if told := getattr(self.learner, "at_iteration", None):
             told(self.done - 1)  # as when they were written
-        now, eps = self._losses(), torch.finfo(self.drawn["dtype"]).eps
-        near: Any = {"rtol": eps**0.25, "atol": eps, "equal_nan": True}
-        if now.shape != then.shape or torch.allclose(now, then, **near):
-            return now.shape == then.shape
-        # Losses that are random themselves tell nothing.
-        return not torch.allclose(now, self._losses(), **near)
+        now = self._losses()
+        return self._near(now, then) or not self._near(now, self._losses())
+
+    def _near(self, a: Tensor, b: Tensor) -> bool:
+        """The same losses but for rounding, which other threads and devices do otherwise."""
+        eps = torch.finfo(self.drawn["dtype"]).eps
+        alike = a.shape == b.shape
+        return alike and torch.allclose(a, b, rtol=eps**0.25, atol=eps, equal_nan=True)
 
     def _write(self, path: str | Path) -> None:
         content = {
@@ -624,6 +631,7 @@ class _Run:
             "best_on_grid": self.best_on_grid,
             "iteration": self.done,
             "losses": self._losses(),
+            "start": self.start,
         }
         write_atomically(path, content)
 

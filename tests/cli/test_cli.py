@@ -355,7 +355,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch, ca
 
     def pressed(self, *args, **kwargs):
         calls.append(1)
-        if len(calls) == 5:
+        if len(calls) == 6:
             signal.raise_signal(signal.SIGINT)
         return sample(self, *args, **kwargs)
 

@@ -1,6 +1,7 @@
 """The main job, shortened; .ci/run does it at full length."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import mamlkit as mk
+from mamlkit import cli
 from mamlkit.course import quickstart
 from tests.helpers import members_of
 
@@ -70,3 +72,24 @@ def test_an_interrupted_training_gives_no_table(
     with pytest.raises(KeyboardInterrupt):
         quickstart.run(tmp_path, iterations=100)
     assert not (tmp_path / "table.csv").exists()
+
+
+def test_a_disk_that_is_full_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(frame: pd.DataFrame, file: Any, **settings: Any) -> None:
+        file.write(b"half a table")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    (tmp_path / "table.csv").write_text("of an earlier run")
+    threads = torch.get_num_threads()
+    code = cli.main(["quickstart", "--iterations", "2", "--out", str(tmp_path)])
+    torch.set_num_threads(threads)
+    plt.close("all")
+    assert code == 1
+    assert (
+        "table.csv cannot be written: No space left on device; make room" in capsys.readouterr().err
+    )
+    assert (tmp_path / "table.csv").read_text() == "of an earlier run"
+    assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "curves.png"}

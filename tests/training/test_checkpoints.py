@@ -91,9 +91,17 @@ def test_the_same_run_is_taken_up_and_a_line_says_so(tmp_path: Path, capsys: Any
     assert capsys.readouterr().out == ""
     train(path, 6, learner)  # the very learner, trained by now
     train(path, 6)  # and a new one, when all is done
+    other = mk.MAML(Net(), 0.01, loss=error(2))
+    with torch.no_grad():
+        other.model.get_parameter("w").add_(1)  # another seed
+    train(path, 8, other)
+    train(path, 8)
     assert capsys.readouterr().out.splitlines() == [
-        f"{path} is resumed at 4 of 6 iterations",
-        f"{path} is resumed at 6 of 6 iterations",
+        "run.pt is resumed at 4 of 6 iterations",
+        "run.pt is resumed at 6 of 6 iterations",
+        "run.pt is resumed, in place of the learner's own start, which was another, at 6 of 8 "
+        "iterations",
+        "run.pt is resumed at 8 of 8 iterations",
     ]
 
 

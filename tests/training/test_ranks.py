@@ -278,9 +278,8 @@ def test_the_command_line_in_two_processes(tmp_path: Path) -> None:
     assert job.returncode != 0
     done = len(mk.History.load(tmp_path / "a" / "history.json").outer_loss)
     assert f"meta-training was interrupted at {done} of" in said
-    assert (
-        said.count("interrupted at") == said.count("the same command goes on") == 1
-    )  # rank 0 alone speaks
+    assert said.count("interrupted at") == 1  # rank 0 alone speaks
+    assert said.count("the same command goes on") == 1
     assert errors.count(" 0/1000000 ") == 1  # and shows a bar
     for name in ("a", "b"):
         rest = ["--iterations", str(done + 3), "--out", str(tmp_path / name)]
