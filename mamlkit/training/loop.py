@@ -293,8 +293,8 @@ class _Run:
         validation: Family | None,
         path: str | Path | None,
         held: ExitStack,
-        optimiser: MakeOptimiser | None,
-        augment: Augment | None,
+        optimiser: MakeOptimiser | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.parameters = check_learner(learner)
         self.optimiser = _optimiser(optimiser, self.parameters, plan.outer_lr)

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -72,7 +73,7 @@ def by_training(work: Workload, device: str) -> Step:
         seed=2,  # its first batch is the one of all rows
         compile=True,
     )
-    run = _Run(learner, work.family, plan, None, None)
+    run = _Run(learner, work.family, plan, None, None, ExitStack())
 
     def step() -> list[Tensor]:
         run.step()
