@@ -140,7 +140,8 @@ def _in_turn(learner: Any, work: Callable[[], T]) -> T:
     mkldnn = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:
-        with torch.backends.cudnn.flags(enabled=False), _for_second_derivatives(learner):
+        quiet = torch.backends.cudnn.flags(enabled=False)
+        with in_words(), quiet, _for_second_derivatives(learner):
             return _alone(work, "in turn")
     finally:
         torch._C._set_mkldnn_enabled(mkldnn)
@@ -161,6 +162,20 @@ def _alone(work: Callable[[], T], way: Way = "alone") -> T:
             "which would differ between inner steps; remove them, set p=0, or call .eval()."
         )
     return result
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Say what to do where torch has no second derivative."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise MamlkitError(
+            "torch has no second derivative of a function that the model or the loss uses: "
+            f"{str(error).strip()} Take another function, or first_order=True, which needs none."
+        ) from error
 
 
 @contextmanager

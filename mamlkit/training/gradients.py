@@ -19,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from mamlkit.errors import MamlkitError
+from mamlkit.learners.vectorise import in_words
 from mamlkit.tasks.base import TaskBatch
 
 Compile = bool | Literal["auto", "capture"]
@@ -106,7 +107,8 @@ def _eager(learner: nn.Module, parameters: Mapping[str, Tensor], _: Compile = Fa
 def _gradient(losses: Tensor, support: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """``[*gradients, loss, support losses]``; a parameter that is not used has a gradient of 0."""
     loss = losses.mean()
-    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    with in_words():
+        found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     return [*found, loss.detach(), support.detach().mean(0)]
 
 

@@ -513,6 +513,17 @@ def test_checkpointing_is_refused() -> None:
         learner.query_losses(BATCH)
 
 
+def test_a_function_without_a_second_derivative() -> None:
+    """It is said, and first order does without."""
+    model = Read(nn.Sequential(nn.Linear(3, 4), nn.Hardsigmoid()), plain).double()
+    settings: Any = {"shots": 3, "meta_batch": 2, "iterations": 2, "progress": False}
+    with pytest.raises(mk.MamlkitError, match=r"no second derivative.*hardsigmoid.*first_order"):
+        mk.meta_train(mk.MAML(model, 0.1), Sequences(), **settings)
+    with pytest.raises(mk.MamlkitError, match=r"no second derivative.*hardsigmoid"):
+        mk.ImplicitMAML(model).query_losses(BATCH)
+    mk.meta_train(mk.FOMAML(model, 0.1), Sequences(), **settings)
+
+
 def test_batch_norm_is_refused_without_bad_advice() -> None:
     with pytest.raises(mk.MamlkitError, match="GroupNorm or LayerNorm") as told:
         mk.MAML(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
