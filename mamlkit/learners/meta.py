@@ -13,7 +13,14 @@ from torch.func import functional_call, vmap
 from mamlkit.checks import Made, count, name_of, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted, Episodes, Weights, run_model
-from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
+from mamlkit.learners.checking import (
+    as_data,
+    check_batch,
+    check_model,
+    check_reached,
+    check_size,
+    select,
+)
 from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import TaskBatch, fields_in_words
 
@@ -130,10 +137,13 @@ class MetaLearner(nn.Module):
         network = frozen.network()
         weights = {name: w.detach() for name, w in network.named_parameters()}
         support = as_data(x, y, weights)
-        self.check_support(type(support)(*(leaf[None] for leaf in support)))
+        tasks = type(support)(*(leaf[None] for leaf in support))
+        self.check_support(tasks)
         if hasattr(support, "x"):
             frozen.check_input(support.x)
         path, losses = frozen.inner_path(support, self._steps(steps))
+        if len(path) > 1 and all(torch.equal(path[0][n], w) for n, w in path[-1].items()):
+            check_reached(frozen, TaskBatch(tasks, tasks, {}))  # nothing has moved
         theta = {name: w.detach().clone() for name, w in path[-1].items()}
         name = type(network).__name__
         adapted = self.result(frozen.predictor(theta), {**weights, **theta}, losses, name)
