@@ -12,7 +12,14 @@ from torch.func import functional_call
 from mamlkit.checks import Made, count, name_of, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted, Episodes, Weights, copied, run_model, taken
-from mamlkit.learners.checking import as_data, check_batch, check_model, check_size, select
+from mamlkit.learners.checking import (
+    as_data,
+    check_batch,
+    check_model,
+    check_reached,
+    check_size,
+    select,
+)
 from mamlkit.learners.vectorise import each, going_now, run, vectorised
 from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.tasks.base import TaskBatch, fields_in_words
@@ -139,13 +146,16 @@ class MetaLearner(nn.Module):
         if hasattr(support, "x"):
             like = next(iter(weights.values()))
             support = support._replace(x=taken(support.x, self.check_input, like))
-        self.check_support(type(support)(*(leaf[None] for leaf in support)))
+        tasks = type(support)(*(leaf[None] for leaf in support))
+        self.check_support(tasks)
         try:
             path, losses = self.inner_path(support, self._steps(steps))
         except Exception:
             if hasattr(support, "x"):  # is it the points that the model cannot take?
                 self.check_input(support.x)
             raise
+        if len(path) > 1 and all(torch.equal(path[0][n], w) for n, w in path[-1].items()):
+            check_reached(self, TaskBatch(tasks, tasks, {}))  # nothing has moved
         theta = {name: w.detach().clone() for name, w in path[-1].items()}
         name = type(network).__name__
         adapted = self.result(self.predictor(theta), {**weights, **theta}, losses, name)

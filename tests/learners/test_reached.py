@@ -62,6 +62,18 @@ def test_what_is_cut_off_is_named_and_a_slope_of_zero_is_fine(name: str) -> None
         train(make(Net("last").double()))
 
 
+def test_adapting_that_moves_nothing_says_why() -> None:
+    x = torch.ones(3, 1, dtype=F64)
+    for name in ("MAML", "ANIL", "implicit", "ensemble"):
+        learner = MAKE[name](Net("last").double())
+        with pytest.raises(mk.MamlkitError, match="so nothing would adapt"):
+            learner.adapt(x, x)
+    mk.MAML(Net("last").double(), inner_steps=0).adapt(x, x)
+    mk.MAML(Net().double(), inner_lr=0.0).adapt(x, x)  # as was asked
+    fits = mk.MAML(Net().double())
+    fits.adapt(x, fits.model(x).detach())  # nothing to learn
+
+
 def test_a_context_that_the_model_does_not_use() -> None:
     class Deaf(Net):
         def __init__(self) -> None:
