@@ -19,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from mamlkit.errors import MamlkitError
+from mamlkit.learners.base import PLAIN
 from mamlkit.learners.vectorise import in_words
 from mamlkit.tasks.base import TaskBatch
 
@@ -30,6 +31,7 @@ aten = torch.ops.aten
 #: "auto" records a step where this many iterations are left, which eager would need so long for.
 WORTH_ITERATIONS, WORTH_SECONDS = 500, 2.0
 TRIED = 5  # so many batches tell how long a step takes
+MOST_KINDS = 100  # of batches and states; where there are more, none comes often
 
 
 def meta_gradients(
@@ -148,7 +150,7 @@ def _auto(learner: nn.Module, parameters: Mapping[str, Tensor], left: float) -> 
     takes: dict[Hashable, list[float]] = {}  # seconds of eager, for each kind of batch
     tried: dict[Hashable, tuple[Chunk, list[float]]] = {}  # the record on trial, and its seconds
     chosen: dict[Hashable, Chunk] = {}
-    seen = 0
+    seen, modules = 0, [vars(module) for module in learner.modules()]
     # Without a forward there is nothing to record; without a phase, no word on what changes.
     silent = hasattr(learner, "at_iteration") and not hasattr(learner, "phase")
     if type(learner).forward is nn.Module.forward or silent:
@@ -156,9 +158,14 @@ def _auto(learner: nn.Module, parameters: Mapping[str, Tensor], left: float) -> 
 
     def one_chunk(batch: TaskBatch) -> Sequence[Tensor]:
         nonlocal left, seen
-        left, seen, key = left - 1, seen + 1, _key(learner, batch)
+        left, seen = left - 1, seen + 1
+        # What a model counts, or a callback sets, in plain Python is no part of a record.
+        counted = tuple(v for own in modules for v in own.values() if type(v) in PLAIN)
+        key = counted, _key(learner, batch)
         if key in chosen:
             return chosen[key](batch)
+        if len(takes) > MOST_KINDS:
+            return eager(batch)
         expected, seconds = _clocked(eager, batch)
         mine = takes.setdefault(key, [])
         mine.append(seconds)

@@ -204,6 +204,34 @@ def test_the_rest_stays_eager_without_a_word(make: Any, made: int, captures: Cou
 
 
 @pytest.mark.usefixtures("keen")
+@pytest.mark.usefixtures("keen")
+@pytest.mark.parametrize("where", ["in forward", "by a callback"])
+def test_what_is_counted_in_plain_python_is_not_frozen(where: str) -> None:
+    """A slope that changes after the record was made, by the model itself or from outside."""
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.calls, self.slope = mlp(), 0, 1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += where == "in forward"
+            return self.inner(x) * (self.slope if self.calls < 150 else 2.0)
+
+    def run(compile: Any) -> list[float]:
+        learner: Any = mk.MAML(Counting(), 0.05)
+
+        def late(done: int, history: mk.History) -> None:
+            learner.model.slope = 2.0 if done >= 40 and where == "by a callback" else 1.0
+
+        settings: Any = {"shots": 4, "meta_batch": 3, "progress": False, "callback": late}
+        return mk.meta_train(
+            learner, Sinusoid(), iterations=60, compile=compile, **settings
+        ).outer_loss
+
+    assert run("auto") == run(False)
+
+
 def test_a_record_that_differs_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     record = gradients._record
 
