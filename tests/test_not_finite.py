@@ -83,3 +83,11 @@ def test_the_solution_of_an_equation_may_be_unknown() -> None:
     loss = mk.physics.pde.residual_loss(mk.physics.pde.burgers)
     a = mk.MAML(mk.models.MLP(3, 1, (5,)).double(), 0.01, loss=loss)
     assert torch.isfinite(a.query_losses(batch)).all()
+
+
+@pytest.mark.parametrize("part", ["support", "query"])
+def test_data_that_fail_later_in_a_run_are_named(part: str) -> None:
+    """And it is not the learning rate that is blamed."""
+    with pytest.raises(mk.MamlkitError, match=f"not finite in y of the {part} of task 2") as told:
+        mk.meta_train(learner(), Broken(part, after=2), 4, **SHORT)
+    assert "outer_lr" not in str(told.value)

@@ -346,6 +346,7 @@ class _Run:
         gradient = cast(list[Tensor], [p.grad for p in parameters])
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
         if not (math.isfinite(loss) and math.isfinite(float(norm))):
+            check_finite("the tasks hold", self.batch)  # or is it the data?
             what = "loss" if not math.isfinite(loss) else "meta-gradient"
             raise MamlkitError(
                 f"the {what} is not finite at iteration {self.done + 1} (loss {loss}); lower "
@@ -512,6 +513,7 @@ class _Run:
         )
         if self.augment is not None:
             batch = self.augment(batch, self.generator)
+        self.batch = batch
         return self.gradients(self.ranks.own(batch))
 
     def _save(self) -> None:

@@ -191,6 +191,26 @@ def test_losses_that_were_made_are_made_again(tmp_path: Path) -> None:
     assert mk.load(tmp_path / "a").loss.__name__ == loss.__name__
 
 
+def test_a_new_process_takes_up_what_was_pickled(tmp_path: Path) -> None:
+    """Learners, losses, yardsticks and predictions, all in one file."""
+    learner = mk.MAML(net(), 0.1, 2, rule=mk.learners.momentum(), loss=nn.MSELoss())
+    yardstick = mk.yardsticks.Ridge(0.1, mk.yardsticks.polynomial(2))
+    things = [learner, learner.adapt(X, Y), yardstick, yardstick.adapt(X, Y), learner.loss]
+    (tmp_path / "a").write_bytes(pickle.dumps([*things, X, Y, NEW]))
+    code = f"""
+import pickle
+learner, one, yardstick, other, loss, x, y, new = pickle.load(open({str(tmp_path / "a")!r}, "rb"))
+print(repr(learner))
+print([learner.adapt(x, y)(new).tolist(), one(new).tolist()])
+print([yardstick.adapt(x, y)(new).tolist(), other(new).tolist()], loss.__name__)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    one, other = (thing(NEW).tolist() for thing in (things[1], things[3]))
+    assert run.stdout == f"{learner!r}\n{[one, one]}\n{[other, other]} MSELoss\n"
+
+
 class Colour(enum.Enum):
     RED = "red"
 
