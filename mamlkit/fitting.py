@@ -415,18 +415,18 @@ def _learned(
     choosing: Table | None,
     shots: int,
     seed: int,
-    iterations: int = PLAN.iterations,
+    iterations: int | None = None,
 ) -> tuple[Any, int]:
     """A candidate that has learned from a table, and how many iterations that took."""
     learner = CANDIDATES[name].make(table, setting)
     if not isinstance(learner, MetaLearner):
         return learner, 0
-    plan = replace(PLAN, seed=seed, iterations=iterations)
+    plan = replace(PLAN, seed=seed, iterations=iterations or PLAN.iterations)
     history = meta_train(learner, table, shots, plan=plan, validation=choosing, progress=False)
     if history.interrupted:
         raise KeyboardInterrupt
     if choosing is None:
-        return learner, iterations
+        return learner, plan.iterations
     best = min(range(len(history.validation_loss)), key=history.validation_loss.__getitem__)
     return learner, history.validation_iteration[best]
 
