@@ -110,8 +110,9 @@ def run(learner: Any, work: Callable[[], T], first: Way = "together") -> T:
     try:
         if first == "alone":
             return _alone(work)
-        with going("together"), _for_second_derivatives(learner), warnings.catch_warnings():
-            if known is None:  # of a model that will go another way in a moment
+        with going("together"), _for_second_derivatives(learner), ExitStack() as first_time:
+            if known is None:  # of a model that may go another way in a moment
+                first_time.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", "There is a performance drop")
             result = work()
         learner.way = "together"
