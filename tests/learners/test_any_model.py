@@ -20,6 +20,7 @@ import mamlkit as mk
 from mamlkit.learners.base import copied
 from mamlkit.learners.vectorise import WRITTEN_OUT
 from mamlkit.tasks import Data, Family, TaskBatch
+from mamlkit.training.gradients import meta_gradients
 from tests.helpers import normal
 
 #: Sequences of three numbers; what torch says on the way is its own affair.
@@ -272,6 +273,18 @@ def test_second_derivatives_of_layers_are_exact(name: str) -> None:
     for place, weight in enumerate(names):
         slope = slope_at(learner, weight)
         assert torch.allclose(one[1][place].sum(), slope, rtol=1e-5, atol=1e-8), weight
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "BatchNorm", "weight norm"])
+def test_a_record_of_norms_is_as_exact(name: str) -> None:
+    torch.manual_seed(0)
+    learner: Any = mk.MAML(Read(LAYERS[name](), plain).double(), 0.1, 2)
+    parameters = dict(learner.named_parameters())
+    losses, gradient = meta_gradient(learner)
+    loss, _ = meta_gradients(learner, parameters, compile="capture")(BATCH)
+    assert loss == pytest.approx(float(losses.mean()), rel=1e-12)
+    for parameter, expected in zip(parameters.values(), gradient, strict=True):
+        assert torch.allclose(cast(Tensor, parameter.grad), expected / 3, rtol=1e-10, atol=1e-12)
 
 
 def test_norms_written_out_are_those_of_torch() -> None:
