@@ -131,8 +131,9 @@ def derivatives(predict: Predict, data: Any) -> Tensor:
 def trajectories(horizon: int | None = None, substeps: int = 1) -> Loss:
     """A loss on trajectories: integrate the learned vector field and compare with what was seen.
 
-    ``predict`` maps states ``[.., d]`` to dy/dt ``[.., d]``; ``data`` holds ``t [T]`` and
-    ``y [n, T, d]``. The loss is the mean squared error over all predicted states.
+    ``predict`` maps states ``[.., d]`` to dy/dt ``[.., d]``; ``data`` holds ``t [T]``, or of each
+    trajectory ``[n, T]``, and ``y [n, T, d]``. The loss is the mean squared error over all
+    predicted states.
 
     Args:
         horizon: multiple shooting: *every* recorded state is a start, from which the next
@@ -145,17 +146,18 @@ def trajectories(horizon: int | None = None, substeps: int = 1) -> Loss:
     substeps = count("substeps", substeps)
 
     def trajectory_error(predict: Predict, data: Any) -> Tensor:
-        t, y = data.t, data.y
-        steps = len(t) - 1 if horizon is None else horizon
-        if steps >= len(t):
+        t, y = data.t if data.t.ndim == 2 else data.t[None], data.y  # [n or 1, T]
+        times = t.shape[1]
+        steps = times - 1 if horizon is None else horizon
+        if steps >= times:
             raise MamlkitError(
                 f"horizon={horizon} states ahead need {steps + 1} times, but the trajectories have "
-                f"{len(t)}; lower horizon."
+                f"{times}; lower horizon."
             )
-        windows = len(t) - steps
-        at = torch.stack([t[k : k + windows] for k in range(steps + 1)])  # [steps + 1, windows]
+        windows = times - steps
+        at = torch.stack([t[:, k : k + windows] for k in range(steps + 1)])  # [.., n or 1, windows]
         seen = torch.stack([y[:, k : k + windows] for k in range(steps + 1)])
-        found = rk4(lambda _, state: asked(predict, state), seen[0], at[:, None, :, None], substeps)
+        found = rk4(lambda _, state: asked(predict, state), seen[0], at[..., None], substeps)
         return ((found[1:] - seen[1:]) ** 2).mean()
 
     trajectory_error.__name__ = f"trajectories(horizon={horizon}, substeps={substeps})"

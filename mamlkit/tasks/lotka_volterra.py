@@ -12,7 +12,7 @@ from torch import Tensor
 from mamlkit.checks import count, fresh_generator, number
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import Physics, TaskBatch, uniform
-from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
+from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily, of_each
 
 Part = Literal["train", "validation", "test", "in-range", "edge", "out-of-range"]
 Environment = tuple[float, float]
@@ -153,7 +153,8 @@ class LotkaVolterra(TrajectoryFamily):
             return super().solve(y0, physics, times)
         from scipy.integrate import solve_ivp  # imported late: needed for nothing else
 
-        each = (self.times if times is None else times).expand(len(y0), -1).numpy()
+        t = of_each(self.times if times is None else times)
+        each = t.expand(*y0.shape[:2], -1).numpy()
 
         def one(start: Any, t: Any, beta: float, delta: float) -> Any:
             def rate(_: float, y: Any) -> Any:
@@ -163,7 +164,8 @@ class LotkaVolterra(TrajectoryFamily):
 
         starts, known = y0.double().numpy(), (physics[name].tolist() for name in ("beta", "delta"))
         found = [
-            [one(y, *how) for y in task] for task, *how in zip(starts, each, *known, strict=True)
+            [one(y, t, *how) for y, t in zip(task, at, strict=True)]
+            for task, at, *how in zip(starts, each, *known, strict=True)
         ]
         return torch.as_tensor(np.array(found))
 

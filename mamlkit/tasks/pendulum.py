@@ -10,7 +10,7 @@ from torch import Tensor
 from mamlkit.checks import interval, number
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import Physics, TaskBatch, uniform
-from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
+from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily, of_each
 
 GRAVITY = 9.81  # m/s^2
 #: Lengths in m. 10 m is longer than any in training; its g/l, 0.98, lies beyond theirs, 1.09..9.81.
@@ -118,7 +118,7 @@ class Pendulum(TrajectoryFamily):
         if self.drag or self.spring or bool((m >= 1).any()):
             return super().solve(y0, physics, times)
         t = (self.times if times is None else times).double()
-        t = t if t.ndim == 1 else t[:, None]  # [n_tasks, 1, T]
+        t = of_each(t)
         u0 = torch.as_tensor(ellipkinc(torch.atan2(half, speed).numpy(), m.numpy()))
         u = w[..., None] * (t - t[..., :1]) + u0[..., None]  # [n_tasks, n, T]
         sn, cn, _, _ = map(torch.as_tensor, ellipj(u.numpy(), m[..., None].numpy()))

@@ -16,9 +16,9 @@ from mamlkit.tasks.base import Family, Physics, TaskBatch
 class Trajectories(NamedTuple):
     """Trajectories of one system, or of many systems with a leading task axis.
 
-    ``t`` is ``[.., T]``, the times, the same for all trajectories of a task; ``y`` is
-    ``[.., n, T, d]``, n trajectories of the state; ``dy`` is its true rate of change, which a
-    simulator knows and an instrument does not: for training on simulations only.
+    ``t`` is ``[.., T]``, the times of all trajectories of a task, or ``[.., n, T]``, those of each;
+    ``y`` is ``[.., n, T, d]``, n trajectories of the state; ``dy`` is its true rate of change,
+    which a simulator knows and an instrument does not: for training on simulations only.
     """
 
     t: Tensor
@@ -74,20 +74,20 @@ class TrajectoryFamily(Family):
         """
         raise MamlkitError(self._missing("field(self, y, physics)"))
 
-    def when(self, n_tasks: int, generator: torch.Generator) -> Tensor | None:
-        """Draw when each task is recorded: float64 ``[n_tasks, T]``; None takes the times of the
-        family for all.
+    def when(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor | None:
+        """Draw when each task is recorded, float64 ``[n_tasks, T]``, or each of its n trajectories,
+        ``[n_tasks, n, T]``; None takes the times of the family for all.
         """
         return None
 
     def solve(self, y0: Tensor, physics: Physics, times: Tensor | None = None) -> Tensor:
         """The reference solution in float64: ``y0 [n_tasks, n, d]``, parameters ``[n_tasks]``, to
-        ``[n_tasks, n, T, d]`` at ``times``, ``[T]`` or ``[n_tasks, T]`` (those of the family, if
-        None).
+        ``[n_tasks, n, T, d]`` at ``times``, ``[T]``, ``[n_tasks, T]`` or ``[n_tasks, n, T]`` (those
+        of the family, if None).
         """
         shaped = {name: value.double()[:, None, None] for name, value in physics.items()}
         t = (self.times if times is None else times).double()
-        t = t if t.ndim == 1 else t.T[:, :, None, None]
+        t = t if t.ndim == 1 else of_each(t).movedim(2, 0)[..., None]  # [T, n_tasks, n or 1, 1]
         y = rk4(lambda _, y: self.field(y, shaped), y0.double(), t, self.substeps)
         if not torch.isfinite(y).all():
             raise MamlkitError(
@@ -108,7 +108,8 @@ class TrajectoryFamily(Family):
             self._check_steps(y, y0, physics, times)
         shaped = {name: value.double()[:, None, None, None] for name, value in physics.items()}
         t = self.times if times is None else times
-        return Trajectories(t.expand(len(y), -1), y, self.field(y, shaped))
+        t = t.expand(len(y), -1) if t.ndim == 1 else t
+        return Trajectories(t, y, self.field(y, shaped))
 
     def measure(
         self, physics: Physics, shots: int, queries: int, generator: torch.Generator
@@ -116,11 +117,12 @@ class TrajectoryFamily(Family):
         """Record ``shots`` trajectories to adapt to and ``queries`` others of each system."""
         n_tasks = len(next(iter(physics.values())))
         y0 = self.starts(n_tasks, shots + queries, generator)
-        times = self.when(n_tasks, generator)
-        if times is not None and (times.ndim != 2 or len(times) != n_tasks):
+        n = shots + queries
+        times = self.when(n_tasks, n, generator)
+        if times is not None and times.shape[:-1] not in ((n_tasks,), (n_tasks, n)):
             raise MamlkitError(
                 f"{type(self).__name__}.when() gave {list(times.shape)}; it must give times "
-                f"[n_tasks, T] = [{n_tasks}, T]."
+                f"[n_tasks, T] = [{n_tasks}, T], or [n_tasks, n, T] = [{n_tasks}, {n}, T]."
             )
         data = self.trajectories(y0, physics, times)
         return self.as_batch(data, physics, shots, generator)
@@ -146,5 +148,11 @@ class TrajectoryFamily(Family):
     ) -> TaskBatch:
         """The first ``shots`` trajectories, with noise, as support, and the rest as query."""
         t, y, dy = data
+        t, t_new = (t, t) if t.ndim == 2 else (t[:, :shots], t[:, shots:])
         support = Trajectories(t, self._noisy(y[:, :shots], generator), dy[:, :shots])
-        return TaskBatch(support, Trajectories(t, y[:, shots:], dy[:, shots:]), physics)
+        return TaskBatch(support, Trajectories(t_new, y[:, shots:], dy[:, shots:]), physics)
+
+
+def of_each(t: Tensor) -> Tensor:
+    """Times ``[n_tasks, T]`` as those of each trajectory, ``[n_tasks, 1, T]``; or as they are."""
+    return t[:, None] if t.ndim == 2 else t

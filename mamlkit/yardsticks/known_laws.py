@@ -144,6 +144,7 @@ class LotkaVolterraFit:
         from scipy.optimize import least_squares
 
         t, y = data.t.double().numpy(), data.y[0].double().numpy()
+        t = t[0] if t.ndim == 2 else t
 
         def rate(y: Any, _: float, a: float, b: float, d: float, g: float) -> tuple[float, float]:
             # As lotka_volterra.law, but multiplied in another order: figures of 1e-21 are printed.

@@ -67,28 +67,38 @@ def test_looking_changes_no_number() -> None:
 
 
 class Own(Decay):
-    """Each task has times of its own."""
+    """Each task, or each trajectory, has times of its own."""
 
     given: Any = None
+    each = False
 
-    def when(self, n_tasks: int, generator: torch.Generator) -> Tensor:
-        steps = mk.tasks.uniform((n_tasks, 6), 0.1, 0.5, generator)
-        return self.given if self.given is not None else steps.cumsum(1)
+    def when(self, n_tasks: int, n: int, generator: torch.Generator) -> Tensor:
+        shape = (n_tasks, n, 6) if self.each else (n_tasks, 6)
+        steps = mk.tasks.uniform(shape, 0.1, 0.5, generator)
+        return self.given if self.given is not None else steps.cumsum(-1)
 
 
-def test_each_task_may_have_times_of_its_own() -> None:
+@pytest.mark.parametrize("each", [False, True])
+def test_each_task_or_trajectory_may_have_times_of_its_own(each: bool) -> None:
     family = Own(3.0)
-    batch = family.sample(4, 2, 1, generator=seeded(), dtype=F64)
+    family.each = each
+    batch = family.sample(4, 2, 3, generator=seeded(), dtype=F64)
     t, rate = batch.query.t, batch.physics["rate"]
-    assert t.shape == (4, 6)
+    assert t.shape == ((4, 3, 6) if each else (4, 6))
     assert not torch.equal(t[0], t[1])
-    exact = torch.exp(-rate[:, None] * (t - t[:, :1]))
-    torch.testing.assert_close(batch.query.y[:, 0, :, 0], exact, rtol=1e-6, atol=1e-9)
+    t = t if each else t[:, None]
+    exact = torch.exp(-rate[:, None, None] * (t - t[..., :1])).expand(-1, 3, -1)
+    torch.testing.assert_close(batch.query.y[..., 0], exact, rtol=1e-6, atol=1e-9)
+    task = batch.task(1)
+    for horizon in (None, 2):  # the law itself forecasts what was recorded
+        loss = mk.losses.trajectories(horizon, substeps=20)
+        assert float(loss(lambda y: -task.physics["rate"] * y, task.query)) < 1e-12
     learner = mk.CAVIA(mk.models.MLP(1, 1, (4,), context=1), loss=mk.losses.trajectories(horizon=2))
     mk.meta_train(learner, family, 1, meta_batch=2, iterations=2, progress=False)
-    family.given = torch.ones(6)
-    with pytest.raises(mk.MamlkitError, match=r"when\(\) gave \[6\]; .* \[4, T\]"):
-        family.sample(4, 1)
+    for wrong in (torch.ones(6), torch.ones(4, 7, 6), torch.ones(3, 6)):
+        family.given = wrong
+        with pytest.raises(mk.MamlkitError, match=r"when\(\) gave \[.*; .* = \[4, T\], or "):
+            family.sample(4, 1, 2)
 
 
 @pytest.mark.parametrize("spring", [False, True])
@@ -101,6 +111,9 @@ def test_a_pendulum_and_published_data_at_times_of_each_task(spring: bool) -> No
     found = pendulum.solve(y0, physics, at)
     torch.testing.assert_close(found[:2], pendulum.solve(y0, physics, one)[:2])
     torch.testing.assert_close(found[2, :, ::2], pendulum.solve(y0, physics, one[:10])[2])
+    each = torch.stack([at, at.flip(0)], dim=1)  # [3, 2, 20], of each trajectory
+    both = [pendulum.solve(y0, physics, times)[:, k] for k, times in ((0, at), (1, at.flip(0)))]
+    torch.testing.assert_close(pendulum.solve(y0, physics, each), torch.stack(both, dim=1))
 
 
 def test_published_data_at_times_of_each_task() -> None:

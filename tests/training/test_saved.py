@@ -195,7 +195,13 @@ def test_a_new_process_takes_up_what_was_pickled(tmp_path: Path) -> None:
     """Learners, losses, yardsticks and predictions, all in one file."""
     learner = mk.MAML(net(), 0.1, 2, rule=mk.learners.momentum(), loss=nn.MSELoss())
     yardstick = mk.yardsticks.Ridge(0.1, mk.yardsticks.polynomial(2))
-    things = [learner, learner.adapt(X, Y), yardstick, yardstick.adapt(X, Y), learner.loss]
+    things: list[Any] = [
+        learner,
+        learner.adapt(X, Y),
+        yardstick,
+        yardstick.adapt(X, Y),
+        learner.loss,
+    ]
     (tmp_path / "a").write_bytes(pickle.dumps([*things, X, Y, NEW]))
     code = f"""
 import pickle
