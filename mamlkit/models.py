@@ -6,17 +6,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from types import FunctionType
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import functional_call
 
 from mamlkit.checks import count, fresh_generator, interval, load_torch, one_of
 from mamlkit.errors import MamlkitError
 
+#: Types whose values are shared and not copied.
+PLAIN = {int, float, bool, str, type(None), type, FunctionType, torch.dtype, torch.device}
 Feed = Literal["concatenate", "modulate", "affine"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -34,6 +39,49 @@ def _widths(hidden: Sequence[int]) -> list[int]:
             f"hidden must hold the widths of layers, such as (40, 40), but {hidden!r} was given."
         )
     return [count("hidden", width) for width in hidden]
+
+
+def copied(thing: Any, memo: dict[int, Any] | None = None) -> Any:
+    """As ``copy.deepcopy``, for a module in a fraction of the time; and what a forward pass has
+    left behind in it (a pruned weight, an activation) is no obstacle.
+    """
+    memo = {} if memo is None else memo
+    if id(thing) in memo:
+        return memo[id(thing)]
+    kind, twin = type(thing), cast(Any, None)
+
+    def inside(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, value in content.items():
+            yield name, value if type(value) in PLAIN else copied(value, memo)
+
+    if kind in PLAIN:
+        return thing
+    if kind in (dict, OrderedDict, set) and not thing:
+        return kind()
+    if kind in (dict, OrderedDict):
+        twin = memo[id(thing)] = kind()
+        twin.update(inside(thing))
+    elif kind in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(thing):
+        twin = memo[id(thing)] = thing.detach().clone()
+        if kind is nn.Parameter:
+            twin = memo[id(thing)] = nn.Parameter(twin, thing.requires_grad)
+        elif thing.is_leaf:
+            twin.requires_grad_(thing.requires_grad)
+    elif isinstance(thing, Tensor) and is_functorch_wrapped_tensor(thing):
+        pass  # it belongs to a vmap that is over
+    elif isinstance(thing, nn.Module) and not _says_how(kind):
+        twin = memo[id(thing)] = object.__new__(kind)
+        vars(twin).update(inside(vars(thing)))
+    else:
+        twin = copy.deepcopy(thing, memo)
+    return twin
+
+
+def _says_how(kind: Any) -> bool:
+    """Does this kind of module say itself how it is copied?"""
+    states = kind.__setstate__, kind.__getstate__
+    usual = nn.Module.__setstate__, cast(Any, nn.Module).__getstate__
+    return states != usual or hasattr(kind, "__deepcopy__")
 
 
 def _layer(
@@ -158,7 +206,7 @@ class LowRank(nn.Module):
             raise MamlkitError(
                 f"LowRank needs a torch.nn.Module with parameters, but {model!r} was given."
             )
-        self.model = copy.deepcopy(model)
+        self.model = copied(model)
         zeros = next(self.model.parameters()).detach().new_zeros(count("context", context))
         self.context = nn.Parameter(zeros, requires_grad=False)
         self.names = [name for name, _ in self.model.named_parameters()]

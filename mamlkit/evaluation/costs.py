@@ -16,7 +16,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mamlkit.checks import count, fresh_generator
 from mamlkit.evaluation.curves import adapt_one, check_learners, move_to
-from mamlkit.learners.base import copied
+from mamlkit.models import copied
 from mamlkit.tasks.base import Family, Shots, TaskBatch, check_family
 from mamlkit.training.checkpoints import check_learner
 from mamlkit.training.gradients import meta_gradients

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from types import FunctionType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import functional_call
 
 from mamlkit.checks import Remade, as_points
@@ -19,7 +15,6 @@ from mamlkit.learners.vectorise import Way, going
 from mamlkit.losses import Predict
 
 Weights = dict[str, Tensor]
-PLAIN = {int, float, bool, str, type(None), type, FunctionType, torch.dtype, torch.device}
 
 
 class Learner(Protocol):
@@ -95,49 +90,6 @@ def taken(x: Tensor, run: Callable[[Tensor], Any], like: Tensor) -> Tensor:
     except Exception:  # torch raises one of several kinds
         return x.to(like)
     return x
-
-
-def copied(thing: Any, memo: dict[int, Any] | None = None) -> Any:
-    """As ``copy.deepcopy``, for a module in a fraction of the time; and what a forward pass has
-    left behind in it (a pruned weight, an activation) is no obstacle.
-    """
-    memo = {} if memo is None else memo
-    if id(thing) in memo:
-        return memo[id(thing)]
-    kind, twin = type(thing), cast(Any, None)
-
-    def inside(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        for name, value in content.items():
-            yield name, value if type(value) in PLAIN else copied(value, memo)
-
-    if kind in PLAIN:
-        return thing
-    if kind in (dict, OrderedDict, set) and not thing:
-        return kind()
-    if kind in (dict, OrderedDict):
-        twin = memo[id(thing)] = kind()
-        twin.update(inside(thing))
-    elif kind in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(thing):
-        twin = memo[id(thing)] = thing.detach().clone()
-        if kind is nn.Parameter:
-            twin = memo[id(thing)] = nn.Parameter(twin, thing.requires_grad)
-        elif thing.is_leaf:
-            twin.requires_grad_(thing.requires_grad)
-    elif isinstance(thing, Tensor) and is_functorch_wrapped_tensor(thing):
-        pass  # it belongs to a vmap that is over
-    elif isinstance(thing, nn.Module) and not _says_how(kind):
-        twin = memo[id(thing)] = object.__new__(kind)
-        vars(twin).update(inside(vars(thing)))
-    else:
-        twin = copy.deepcopy(thing, memo)
-    return twin
-
-
-def _says_how(kind: Any) -> bool:
-    """Does this kind of module say itself how it is copied?"""
-    states = kind.__setstate__, kind.__getstate__
-    usual = nn.Module.__setstate__, cast(Any, nn.Module).__getstate__
-    return states != usual or hasattr(kind, "__deepcopy__")
 
 
 def flatten(weights: Weights) -> Tensor:

@@ -13,12 +13,13 @@ from torch.func import functional_call
 
 from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Weights, copied, flatten, size_hint
+from mamlkit.learners.base import Weights, flatten, size_hint
 from mamlkit.learners.beliefs import AdaptedGaussian, Belief, Gaussian
 from mamlkit.learners.checking import check_size
 from mamlkit.learners.implicit import ImplicitMAML
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.vectorise import each, vectorised
+from mamlkit.models import copied
 from mamlkit.tasks.base import TaskBatch
 
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from mamlkit.checks import Made, count, name_of, number
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Adapted, Episodes, Weights, copied, run_model, taken
+from mamlkit.learners.base import Adapted, Episodes, Weights, run_model, taken
 from mamlkit.learners.checking import (
     as_data,
     check_batch,
@@ -22,6 +22,7 @@ from mamlkit.learners.checking import (
 )
 from mamlkit.learners.vectorise import each, going_now, run, vectorised
 from mamlkit.losses import Loss, Predict, as_loss, mse
+from mamlkit.models import copied
 from mamlkit.tasks.base import TaskBatch, fields_in_words
 
 

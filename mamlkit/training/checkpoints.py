@@ -11,14 +11,11 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs with one path are then not told apart
-    fcntl = None  # type: ignore[assignment]
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +24,8 @@ from mamlkit.checks import as_path
 from mamlkit.errors import MamlkitError
 
 FORMAT = "mamlkit checkpoint 2"
+#: None on Windows: two runs with one path are then not told apart.
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 
 def fill(learner: nn.Module, saved: dict[str, Any], path: str | Path) -> dict[str, Any]:

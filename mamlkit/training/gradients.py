@@ -19,8 +19,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import PLAIN
 from mamlkit.learners.vectorise import in_words
+from mamlkit.models import PLAIN
 from mamlkit.tasks.base import TaskBatch
 
 Compile = bool | Literal["auto", "capture"]
@@ -172,9 +172,12 @@ def _auto(learner: nn.Module, parameters: Mapping[str, Tensor], left: float) -> 
         to_come = left * len(mine) / seen
         if key in tried:
             record, times = tried[key]
-            found, seconds = _clocked(record, batch)
+            try:
+                found, seconds = _clocked(record, batch)
+            except RuntimeError:  # what can be recorded may still not run, and eager does
+                found, seconds = [], math.inf
             times.append(seconds)
-            if not all(map(torch.equal, found, expected)):
+            if len(found) != len(expected) or not all(map(torch.equal, found, expected)):
                 chosen[key] = eager
             elif len(times) == TRIED:
                 chosen[key] = record if min(times) < min(mine[-TRIED:]) else eager

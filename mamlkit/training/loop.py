@@ -176,10 +176,6 @@ class Plan:
             # A plain Python number: a checkpoint holds nothing else.
             object.__setattr__(self, name, value)
 
-    def rate(self, done: int) -> float:
-        """The outer learning rate of the iteration after ``done`` others."""
-        return self.outer_lr * self.factor(done)
-
     def factor(self, done: int) -> float:
         """What the schedule makes of a rate after ``done`` iterations."""
         if callable(self.schedule):

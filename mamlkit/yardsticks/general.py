@@ -16,12 +16,13 @@ from torch.func import functional_call
 
 from mamlkit.checks import count, fresh_generator, number, remade
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Weights, copied, run_model, taken
+from mamlkit.learners.base import Weights, run_model, taken
 from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.vectorise import each, vectorised
 from mamlkit.losses import Loss, Predict, as_loss, mse
+from mamlkit.models import copied
 from mamlkit.tasks.base import Family, Readings, check_family, weighted
 from mamlkit.tasks.table import Table
 

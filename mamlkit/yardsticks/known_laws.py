@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted
 from mamlkit.learners.checking import as_data, as_numbers
 from mamlkit.losses import Predict
+from mamlkit.models import copied
 from mamlkit.physics.simulators import Simulator, bounded
 from mamlkit.tasks import lotka_volterra
 from mamlkit.tasks.base import Physics
@@ -45,7 +45,7 @@ class CurveFit:
             )
         if starts is not None and not starts:
             raise MamlkitError("CurveFit was given no start; leave out starts for one.")
-        self.simulator = copy.deepcopy(simulator).double()
+        self.simulator = copied(simulator).double()
         at = [self.simulator] if starts is None else [self.simulator.at(s) for s in starts]
         self.starts = [[float(u.detach()) for u in each.parameters()] for each in at]
         self.evaluations = 0

@@ -17,8 +17,8 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 import mamlkit as mk
-from mamlkit.learners.base import copied
 from mamlkit.learners.vectorise import WRITTEN_OUT
+from mamlkit.models import copied
 from mamlkit.tasks import Data, Family, TaskBatch
 from mamlkit.training.gradients import meta_gradients
 from tests.helpers import normal
@@ -592,6 +592,15 @@ def test_a_copy_is_a_deep_copy() -> None:
         twin[0].weight += 1
     assert not torch.equal(twin[0].weight, model[0].weight)
     assert repr(twin) == repr(model)
+
+
+def test_a_pruned_model_moves_along_a_few_directions() -> None:
+    """A hook has left a weight in it that ``copy.deepcopy`` cannot take."""
+    pruned = prune.l1_unstructured(nn.Linear(3, 1).double(), "weight", amount=1)
+    learner: Any = mk.CoDA(pruned, 0.1, 2)
+    losses, gradient = meta_gradient(learner)
+    assert losses.isfinite().all()
+    assert max(float(g.abs().max()) for g in gradient) > 0
 
 
 # A step size for each inner step.

@@ -232,6 +232,20 @@ def test_what_is_counted_in_plain_python_is_not_frozen(where: str) -> None:
     assert run("auto") == run(False)
 
 
+@pytest.mark.usefixtures("keen")
+def test_a_record_that_does_not_run_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        def step(*_: Any) -> Any:
+            raise RuntimeError("view size is not compatible")
+
+        return step
+
+    batches = [sinusoids(seed=k, dtype=torch.float32) for k in range(15)]
+    expected = trained(mk.MAML(mlp(), 0.05), False, batches)
+    monkeypatch.setattr(gradients, "_record", broken)
+    assert trained(mk.MAML(mlp(), 0.05), "auto", batches) == expected
+
+
 def test_a_record_that_differs_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     record = gradients._record
 
