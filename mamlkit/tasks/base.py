@@ -468,8 +468,8 @@ class Family:
             raise MamlkitError(
                 f"{name}.law() returned {given} for x of shape {list(x.shape)}; it must return "
                 f"real numbers [n_tasks, n, d_out] = {list(expected)}. Parameters arrive as "
-                "[n_tasks, 1, 1], so plain arithmetic with x gives the right shape. For labels, set "
-                "ways, the number of classes."
+                "[n_tasks, 1, 1], so plain arithmetic with x gives the right shape. For labels "
+                "set ways, the number of classes."
             )
         if not math.isfinite(y.sum()) and not torch.isfinite(y).all():  # the sum is quicker
             raise MamlkitError(

@@ -160,7 +160,7 @@ class Bank(Labelled):
                 raise MamlkitError(f"class {name!r} holds values that are not finite.")
         self.sizes = torch.tensor([len(each) for each in parts])
         self.x = torch.cat(parts)  # one class after another
-        self.parts = parts_of(split, self.names, seed, "class")
+        self.parts = parts_of(split, self.names, seed, "classes")
         self.only_classes(torch.arange(len(parts)))
 
     def restrict(self, part: str) -> None:

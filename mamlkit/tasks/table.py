@@ -367,14 +367,12 @@ def _filled(values: Tensor, most: int) -> Tensor:
 
 
 def parts_of(
-    split: Any, names: Sequence[str], seed: int, kind: str = "system"
+    split: Any, names: Sequence[str], seed: int, kind: str = "systems"
 ) -> dict[str, Tensor]:
     """The systems in each part, by number."""
     if split and all(isinstance(part, str) for part in split):
         if len(split) != len(names):
-            raise MamlkitError(
-                f"split names {len(split)} part(s), one a {kind}, for {len(names)}; give one each."
-            )
+            raise MamlkitError(f"split names {len(split)} parts for {len(names)} {kind}.")
         for part in split:
             one_of("split", part, PARTS)
         numbers = {p: [i for i, own in enumerate(split) if own == p] for p in PARTS}

@@ -99,10 +99,10 @@ def test_a_law_may_return_labels() -> None:
     assert torch.equal(
         batch.support.y, (batch.support.x[..., 0] > batch.physics["edge"][:, None]).long()
     )
-    with pytest.raises(mk.MamlkitError, match="noise=0.1 on labels"):
-        family = Threshold()
-        family.noise = 0.1
-        family.sample(2, 3)
+    noisy = Threshold()
+    noisy.noise = 0.1
+    with pytest.raises(mk.MamlkitError, match=r"noise=0\.1 on labels"):
+        noisy.sample(2, 3)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,10 @@ def test_labels_of_a_law_are_checked(returned: Any, words: str) -> None:
 
 
 def test_labels_without_ways_are_told_of() -> None:
-    class Forgotten(Threshold):
-        ways = None
-
+    forgotten = Threshold()
+    forgotten.ways = None  # type: ignore[assignment]
     with pytest.raises(mk.MamlkitError, match="set ways"):
-        Forgotten().sample(2, 3)
+        forgotten.sample(2, 3)
 
 
 def test_a_bank_never_shows_a_point_twice() -> None:
@@ -176,8 +175,8 @@ def test_banks_say_who_they_are() -> None:
         (lambda: mk.tasks.Bank([np.zeros((3, 2)), np.zeros((3, 4))]), "of one shape"),
         (lambda: mk.tasks.Bank([np.full((3, 2), np.nan)] * 2), "not finite"),
         (lambda: mk.tasks.Bank(numbered([5, 5]), names=["a", "a"]), "a name of its own"),
-        (lambda: mk.tasks.Bank(numbered([5, 5]), split=["train"]), "one a class, for 2"),
-        (lambda: mk.tasks.Bank(numbered([5] * 4)).split("test").sample(1, 1), "holds 1"),
+        (lambda: mk.tasks.Bank(numbered([5, 5]), split=["train"]), "1 parts for 2 classes"),
+        (lambda: mk.tasks.Bank(numbered([5] * 4)).split("test").sample(1, 1), "of the bank has 1"),
         (lambda: mk.tasks.Bank(numbered([5, 5])).sample(1, 4, 2), "pool of 5"),
         (lambda: mk.tasks.Bank(numbered([5, 5])).curves(1), "needs one|no curves|d_in"),
         (lambda: mk.tasks.Labelled().sample(1, 1), "has no draw"),

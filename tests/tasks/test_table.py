@@ -205,7 +205,7 @@ BAD_ARRAYS: dict[str, tuple[Any, str]] = {
     "part": (lambda: ragged(split=["train"] * 5 + ["rest"]), "split='rest' is not known"),
     "few parts": (
         lambda: ragged(split=["train"] * 5),
-        r"split names 5 part\(s\), one a system, for 6",
+        "split names 5 parts for 6 systems",
     ),
     "law": (lambda: ragged().curves(2), "readings and no law"),
     "fixed": (lambda: ragged().fixed(2), "6 members already"),
