@@ -292,7 +292,7 @@ def new_tasks(
             "same one twice is no new task; leave out n_tasks to take each once."
         )
     if queries is None and family.pool is None:
-        queries = QUERIES
+        queries = -(-QUERIES // family.per_shot)
     return family.sample(n_tasks, shots, queries, **drawn)
 
 

@@ -10,6 +10,7 @@ from mamlkit.tasks.charges import (
 )
 from mamlkit.tasks.collocation import Collocation
 from mamlkit.tasks.fluids import VapourPressure
+from mamlkit.tasks.labelled import Bank, Labelled
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
 from mamlkit.tasks.oscillator import DampedOscillator
@@ -25,6 +26,7 @@ __all__ = [
     "MEASURED",
     "SURFACE_GRAVITY",
     "VISCOSITIES",
+    "Bank",
     "Burgers",
     "Collocation",
     "DampedOscillator",
@@ -33,6 +35,7 @@ __all__ = [
     "ForeignSource",
     "FreeFall",
     "HookesLaw",
+    "Labelled",
     "LinearLaw",
     "LotkaVolterra",
     "OhmsLaw",

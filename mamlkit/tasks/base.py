@@ -61,7 +61,8 @@ class TaskBatch(NamedTuple):
 
     ``support`` is what a learner may adapt to and ``query`` is what it is judged on: usually
     :class:`Data` or :class:`Readings`, or any other NamedTuple of tensors. ``physics`` maps the
-    name of each true physical parameter to a tensor ``[n_tasks]``.
+    name of each true physical parameter to a tensor ``[n_tasks]``, or ``[n_tasks, ..]`` where it
+    is more than one number.
     """
 
     support: Any
@@ -114,6 +115,9 @@ class Family:
       the law itself, so a query error is an error against the truth.
     - ``x_label``, ``y_label``: names with units, for pictures.
     - ``pool``: how many points (or trajectories) there are of each task; None if without end.
+    - ``ways``: number of classes, of a law that returns labels: whole numbers ``[n_tasks, n]`` from
+      0 to ways - 1, without noise. (In a :class:`mamlkit.tasks.Labelled` family, shots are of each
+      class; here they are of the task.) None for real numbers.
 
     A finite family holds systems that are there and cannot be drawn anew. In place of :meth:`draw`
     it has
@@ -144,6 +148,8 @@ class Family:
     parts: Mapping[str, Any] = MappingProxyType({})
     repeats: bool = False
     pool: int | None = None
+    ways: int | None = None
+    per_shot: int = 1  # points that one shot stands for
     fixed_by: tuple[int, int] | None = None  # n and seed of :meth:`fixed`
     _shown: tuple[str, ...] = ("d_in", "d_out", "x_range", "noise")  # by repr, from the class
     _held: Tensor | None = None  # the numbers of the members, where they are not all there are
@@ -223,7 +229,8 @@ class Family:
 
     def name_of(self, physics: Mapping[str, Any]) -> str:
         """What one task is called in a title: ``physics`` maps names to scalars."""
-        return ", ".join(f"{name.replace('_', ' ')} {float(p):.3g}" for name, p in physics.items())
+        told = ((name.replace("_", " "), torch.as_tensor(p)) for name, p in physics.items())
+        return ", ".join(f"{name} {float(p):.3g}" for name, p in told if p.numel() == 1)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """Draw the physical parameters of ``n_tasks`` tasks: a dict of tensors ``[n_tasks]``. Of a
@@ -257,9 +264,10 @@ class Family:
         as many as shots (at least one), or all the rest where there are only so many points.
 
         Support ``x`` is ``[n_tasks, shots, d_in]`` and ``y [n_tasks, shots, d_out]``, in the units
-        of the law; the query likewise. No shots leave a learner with what it knew before. A range
-        ``(least, most)`` of shots draws a number for each task; the support then is
-        :class:`Readings` ``[n_tasks, most, ..]`` with weight 0 where there is no more.
+        of the law; the query likewise; of labels, ``y`` is int64 ``[n_tasks, shots]``. No shots
+        leave a learner with what it knew before. A range ``(least, most)`` of shots draws a number
+        for each task; the support then is :class:`Readings` ``[n_tasks, most, ..]`` with weight 0
+        where there is no more.
 
         Returns a :class:`TaskBatch` of ``dtype`` (torch's default if None) on ``device``. Without a
         ``generator`` every call draws anew, and torch's global generator is left alone.
@@ -395,12 +403,12 @@ class Family:
         own = not type(self).__module__.startswith("mamlkit.")
         if own and type(self).measure is not Family.measure:
             check_finite(f"{type(self).__name__}.measure() gave", batch)
-        return batch if least == most else thinned(batch, least, generator)
+        return batch if least == most else thinned(batch, least, generator, self.per_shot)
 
     def _queries(self, shots: int, queries: int | None, without_end: int | None) -> int:
         pool = self.pool
         if queries is None:
-            queries = max(shots, 1) if without_end is None else without_end
+            queries = max(shots, 1) if without_end is None else -(-without_end // self.per_shot)
             queries = queries if pool is None else max(pool - shots, 1)
         if pool is not None and shots + count("queries", queries) > pool:
             raise MamlkitError(
@@ -424,7 +432,10 @@ class Family:
                 "{'k': tensor of shape [n_tasks]} with at least one physical parameter."
             )
         for key, value in physics.items():
-            if not isinstance(value, Tensor) or value.shape != (n_tasks,):
+            shape = value.shape if isinstance(value, Tensor) else ()
+            if type(self).measure is not Family.measure:  # it need not be one number
+                shape = shape[:1]
+            if shape != (n_tasks,):
                 given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise MamlkitError(
                     f"{name}.draw() gave {key!r} as {given}; each parameter must be a tensor of "
@@ -450,12 +461,15 @@ class Family:
                 "tensors: where it uses functions of math or numpy, take those of torch, such as "
                 "torch.exp and torch.sin."
             ) from error
+        if self.ways is not None:
+            return self._labels(y, x)
         if not isinstance(y, Tensor) or not y.is_floating_point() or y.shape != expected:
             given = f"{list(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
             raise MamlkitError(
                 f"{name}.law() returned {given} for x of shape {list(x.shape)}; it must return "
                 f"real numbers [n_tasks, n, d_out] = {list(expected)}. Parameters arrive as "
-                "[n_tasks, 1, 1], so plain arithmetic with x gives the right shape."
+                "[n_tasks, 1, 1], so plain arithmetic with x gives the right shape. For labels "
+                "set ways, the number of classes."
             )
         if not math.isfinite(y.sum()) and not torch.isfinite(y).all():  # the sum is quicker
             raise MamlkitError(
@@ -463,6 +477,30 @@ class Family:
                 f"{self.x_range} and the parameter ranges in draw()."
             )
         return y
+
+    def _labels(self, y: Any, x: Tensor) -> Tensor:
+        """The labels of a law, int64 ``[n_tasks, n]``."""
+        name, ways = type(self).__name__, count("ways", self.ways, least=2)
+        given = f"{list(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
+        if isinstance(y, Tensor) and y.shape == (*x.shape[:2], 1):
+            y = y[..., 0]
+        if not isinstance(y, Tensor) or y.is_floating_point() or y.shape != x.shape[:2]:
+            raise MamlkitError(
+                f"{name}.law() returned {given} for x of shape {list(x.shape)}; with ways={ways} "
+                f"it must return whole-number labels [n_tasks, n] = {list(x.shape[:2])}, such as "
+                "(x[..., 0] > 0).long()."
+            )
+        if number("noise", self.noise):
+            raise MamlkitError(
+                f"{name} has noise={self.noise} on labels, which are whole numbers; set noise=0, "
+                "and draw what is random in draw(), inputs() or law()."
+            )
+        if y.min() < 0 or y.max() >= ways:
+            raise MamlkitError(
+                f"{name}.law() returned labels from {int(y.min())} to {int(y.max())}, but "
+                f"ways={ways} means labels from 0 to {ways - 1}."
+            )
+        return y.long()
 
     def _noisy(self, y: Tensor, generator: torch.Generator) -> Tensor:
         if not number("noise", self.noise):
@@ -517,21 +555,24 @@ def check_finite(who: str, batch: TaskBatch) -> None:
                 bad = ~torch.isfinite(leaf.flatten(1)).all(1)
                 if bad.any():
                     task = int(bad.nonzero()[0])
-                    values = {k: float(v[task]) for k, v in batch.physics.items()}
+                    values = {k: v[task].tolist() for k, v in batch.physics.items()}
                     raise MamlkitError(
                         f"{who} numbers that are not finite in {field} of the {part} of task "
                         f"{task}, with {values}."
                     )
 
 
-def thinned(batch: TaskBatch, least: int, generator: torch.Generator) -> TaskBatch:
-    """Leave of each support the first n points, with n drawn anew for each task from ``least`` to
-    all; the rest gets weight 0.
+def thinned(
+    batch: TaskBatch, least: int, generator: torch.Generator, per_shot: int = 1
+) -> TaskBatch:
+    """Leave of each support the first n shots, with n drawn anew for each task from ``least`` to
+    all; the rest gets weight 0. A shot is ``per_shot`` points.
     """
     x, y, weight = weighted(batch.support)
-    most = x.shape[1]
+    points = x.shape[1]
+    most = points // per_shot
     n = torch.randint(min(least, most), most + 1, (len(x), 1), generator=generator)
-    kept = torch.arange(most) < n  # [n_tasks, most]
+    kept = torch.arange(points) < n * per_shot  # [n_tasks, points]
     return batch._replace(support=Readings(x, y, weight * kept[..., None]))
 
 

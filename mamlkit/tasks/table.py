@@ -113,7 +113,7 @@ class Table(Family):
         self.constants = {"system": torch.arange(len(self.names))}
         self.task, self.origins = "system", dict[str, str]()
         self.sigma_names: tuple[str, ...] = ()
-        self.parts = _parts(split, self.names, seed)
+        self.parts = parts_of(split, self.names, seed)
         low, high = x_all[..., 0].min(), x_all[..., 0].max()
         self.x_range = (float(low), float(high) if high > low else float(low) + 1.0)
         self.x_label = self.label(self.input_names[0])
@@ -366,14 +366,17 @@ def _filled(values: Tensor, most: int) -> Tensor:
     return torch.cat([values, values[:1].expand(most - len(values), -1)])
 
 
-def _parts(split: Any, names: Sequence[str], seed: int) -> dict[str, Tensor]:
+def parts_of(
+    split: Any, names: Sequence[str], seed: int, kind: str = "systems"
+) -> dict[str, Tensor]:
     """The systems in each part, by number."""
     if split and all(isinstance(part, str) for part in split):
         if len(split) != len(names):
-            raise MamlkitError(f"split names {len(split)} parts for {len(names)} systems.")
+            raise MamlkitError(f"split names {len(split)} parts for {len(names)} {kind}.")
         for part in split:
             one_of("split", part, PARTS)
-        return {p: torch.tensor([i for i, own in enumerate(split) if own == p]) for p in PARTS}
+        numbers = {p: [i for i, own in enumerate(split) if own == p] for p in PARTS}
+        return {p: torch.tensor(own, dtype=torch.int64) for p, own in numbers.items()}
     shares = [float(share) for share in split]
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise MamlkitError(

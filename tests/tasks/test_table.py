@@ -203,7 +203,10 @@ BAD_ARRAYS: dict[str, tuple[Any, str]] = {
     "shares": (lambda: ragged(split=(0.5, 0.6, 0.1)), "three shares that add up to 1"),
     "share below 0": (lambda: ragged(split=(1.2, -0.4, 0.2)), "three shares that add up to 1"),
     "part": (lambda: ragged(split=["train"] * 5 + ["rest"]), "split='rest' is not known"),
-    "few parts": (lambda: ragged(split=["train"] * 5), "split names 5 parts for 6 systems"),
+    "few parts": (
+        lambda: ragged(split=["train"] * 5),
+        "split names 5 parts for 6 systems",
+    ),
     "law": (lambda: ragged().curves(2), "readings and no law"),
     "fixed": (lambda: ragged().fixed(2), "6 members already"),
 }
