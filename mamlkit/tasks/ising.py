@@ -209,21 +209,17 @@ class WhichMagnet(Bank):
 
 class Ferromagnets(Labelled):
     """What :class:`WhichPhase` and :class:`HiddenGauge` share: snapshots of the square ferromagnet
-    at temperatures from ``COLDEST`` to ``HOTTEST``, made once for each part, each by a chain of its
-    own; a task sees them through a mask of signs.
+    at temperatures from half to twice :data:`T_CRITICAL`, made once for each part, each by a chain
+    of its own; a task sees them through a mask of signs. Of a class that is ordered, or disordered,
+    temperatures are uniform below, or above, :data:`T_CRITICAL`.
 
     Args:
         snapshots: how many there are for "train"; "validation" and "test" have half as many.
         side: sites of a side, a multiple of four.
-        far: take the support from below :data:`COLD` and above :data:`HOT` alone; the query is
-            from all temperatures.
+        far: take the support from below 0.8 and above 1.3 times :data:`T_CRITICAL` alone; the query
+            is from all temperatures.
         seed: fixes the snapshots.
     """
-
-    #: Temperatures are uniform between these two, in units of J.
-    COLDEST, HOTTEST = 1.2, 3.6
-    #: Well ordered below the one, well disordered above the other.
-    COLD, HOT = 1.8, 2.9
 
     parts = dict.fromkeys(("train", "validation", "test"))
 
@@ -250,7 +246,7 @@ class Ferromagnets(Labelled):
         place = min(place, 2)  # what is named is on the test's snapshots
         n = self.snapshots if place == 0 else self.snapshots // 2
         seed = 10 * self.seed + place
-        return _ferromagnets(n, self.side, self.COLDEST, self.HOTTEST, seed)
+        return _ferromagnets(n, self.side, seed)
 
     def seen(
         self, shape: tuple[int, ...], ordered: bool, shots: int, generator: torch.Generator
@@ -261,7 +257,7 @@ class Ferromagnets(Labelled):
         """
         temperatures, snapshots = self.ferromagnet()
         near = int((temperatures < T_CRITICAL).sum())
-        edge = int((temperatures < (self.COLD if ordered else self.HOT)).sum())
+        edge = int((temperatures < (0.8 if ordered else 1.3) * T_CRITICAL).sum())
         n = len(temperatures)
         everywhere, far = ((0, near), (0, edge)) if ordered else ((near, n), (edge, n))
         u = torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -422,12 +418,11 @@ def _paramagnets(
 
 
 @lru_cache(8)
-def _ferromagnets(
-    n: int, side: int, coldest: float, hottest: float, seed: int
-) -> tuple[Tensor, Tensor]:
+def _ferromagnets(n: int, side: int, seed: int) -> tuple[Tensor, Tensor]:
     """Temperatures ``[n]``, in order, and snapshots, int8 ``[n, side, side]``."""
     generator = fresh_generator(seed)
-    temperatures = uniform(n, coldest, hottest, generator).sort().values
+    half = uniform(n - n // 2, 0.5, 1.0, generator), uniform(n // 2, 1.0, 2.0, generator)
+    temperatures = T_CRITICAL * torch.cat(half).sort().values
     couplings = (1 / temperatures)[:, None].expand(-1, len(SQUARE))
     x = swendsen_wang(couplings, side, sweeps=30, aligned=True, generator=generator)
     return temperatures, x[:, 0]
