@@ -10,6 +10,14 @@ from mamlkit.tasks.charges import (
 )
 from mamlkit.tasks.collocation import Collocation
 from mamlkit.tasks.fluids import VapourPressure
+from mamlkit.tasks.ising import (
+    HiddenGauge,
+    WhichMagnet,
+    WhichPhase,
+    correlations,
+    structure_factor,
+    swendsen_wang,
+)
 from mamlkit.tasks.labelled import Bank, Labelled
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
@@ -34,6 +42,7 @@ __all__ = [
     "Family",
     "ForeignSource",
     "FreeFall",
+    "HiddenGauge",
     "HookesLaw",
     "Labelled",
     "LinearLaw",
@@ -50,10 +59,15 @@ __all__ = [
     "Trajectories",
     "TrajectoryFamily",
     "VapourPressure",
+    "WhichMagnet",
+    "WhichPhase",
+    "correlations",
     "dipole_potential",
     "exact_burgers",
     "measured",
     "normal",
     "point_potential",
+    "structure_factor",
+    "swendsen_wang",
     "uniform",
 ]

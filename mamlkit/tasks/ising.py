@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import torch
@@ -56,11 +57,11 @@ def swendsen_wang(
 
     Returns snapshots as int8 ``[chains, snapshots, side, side]``.
     """
-    couplings = _couplings(couplings, len(bonds))
+    strengths = _couplings(couplings, len(bonds))
     side, sweeps = count("side", side, least=3), count("sweeps", sweeps, least=0)
     snapshots, apart = count("snapshots", snapshots), count("apart", apart)
     rng = _numpy(check_generator(generator))
-    shape = (len(couplings), side * side)
+    shape = (len(strengths), side * side)
     spins = np.ones(shape, np.int8) if aligned else 2 * rng.integers(0, 2, shape, np.int8) - 1
     site = np.arange(side * side, dtype=np.int32).reshape(side, side)
     steps = [np.roll(site, (-down, -right), (0, 1)).ravel() for down, right in bonds]
@@ -68,7 +69,7 @@ def swendsen_wang(
     kept = []
     for k in range(snapshots):
         for _ in range(apart if k else sweeps):
-            spins = _sweep(spins, neighbours, couplings, rng)
+            spins = _sweep(spins, neighbours, strengths, rng)
         kept.append(torch.from_numpy(spins.reshape(-1, side, side)))
     return torch.stack(kept, dim=1)
 
@@ -147,11 +148,14 @@ def distances(side: int) -> Tensor:
 
     So ``correlations(x)[..., r[:, 0], r[:, 1]]``, with ``r = distances(side)``, are all there are.
     """
-    n = count("side", side, least=2)
-    down, right = (t.flatten() for t in torch.meshgrid(*2 * [torch.arange(n)], indexing="ij"))
-    own, twin = down * n + right, (-down % n) * n + (-right % n)
-    first = (own <= twin) & (own > 0)
-    return torch.stack([down[first], right[first]], dim=1)
+    return torch.tensor(_distances(count("side", side, least=2)))
+
+
+@lru_cache(8)
+def _distances(n: int) -> list[tuple[int, int]]:
+    """Plain numbers, so that a step of training can be captured."""
+    both = product(range(n), range(n))
+    return [r for r in both if (0, 0) < r <= (-r[0] % n, -r[1] % n)]
 
 
 def pair_correlations(x: Tensor) -> Tensor:
@@ -166,9 +170,9 @@ def root_structure_factor(x: Tensor) -> Tensor:
 
 
 class WhichMagnet(Bank):
-    """Two unknown paramagnets: which of them made this snapshot? A magnet has a coupling ``J_d / T``
-    of its own on each of the four :data:`BONDS`, and a task is about two magnets, told apart by
-    ``shots`` snapshots of each, float64 ``[1, side, side]``. Spins alone say nothing, since a
+    """Two unknown paramagnets: which of them made this snapshot? A magnet has a coupling
+    ``J_d / T`` of its own on each of the four :data:`BONDS`, and a task is about two magnets, told
+    apart by ``shots`` snapshots of each, ``[1, side, side]``. Spins alone say nothing, since a
     snapshot and its negative are as likely; the correlations at the four bonds say all there is.
 
     The magnets are a bank, split into "train", "validation" and "test"; the snapshots of a magnet
