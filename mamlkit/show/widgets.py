@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import html
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -21,7 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mamlkit.checks import count, fresh_generator
+from mamlkit.checks import count, fresh_generator, number
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import adapt_one
 from mamlkit.show.plots import (
@@ -32,6 +32,7 @@ from mamlkit.show.plots import (
     task_to_draw,
 )
 from mamlkit.tasks.base import Data, Family, TaskBatch
+from mamlkit.tasks.ising import BONDS, swendsen_wang
 
 Range = tuple[float, float, float]  # least, median, largest
 MOST = 20  # where the sliders of whole numbers end, unless they have to start beyond
@@ -199,6 +200,55 @@ def draw(
             ax.legend(loc="best")
     readings = f"{family.name_of(truth)}, {len(support.x)} reading{'s' * (len(support.x) > 1)}"
     return figure, f"{readings}. Root-mean-square error of {quantity(family)}: {sentence}."
+
+
+def magnets(
+    learners: Mapping[str, Any],
+    couplings: Sequence[float] = (0.2, 0.0, 0.0, 0.0),
+    temperature: float = 1.0,
+    *,
+    others: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+    shots: int = 1,
+    seed: int = 0,
+) -> tuple[Figure, str]:
+    """Two magnets, and which of them each learner takes for the maker of a new snapshot: a picture
+    of one snapshot of each and of the new one, which magnet A made.
+
+    Args:
+        learners: of two classes, by name; each sees ``shots`` snapshots of A and of B.
+        couplings: J of magnet A on each of :data:`mamlkit.tasks.ising.BONDS`.
+        temperature: of both magnets, in the unit of the couplings.
+        others: J of magnet B.
+        shots: snapshots of each magnet that the learners see.
+        seed: fixes all snapshots.
+
+    Returns:
+        the figure, and a line that says for each learner what it takes the new snapshot for, and of
+        how many of forty new ones, twenty of each magnet, it names the maker.
+    """
+    t = number("temperature", temperature, positive=True)
+    n = count("shots", shots) + 20
+    both = torch.tensor([list(couplings), list(others)], dtype=torch.float64) / t
+    x = swendsen_wang(both.repeat_interleave(n, 0), bonds=BONDS, generator=fresh_generator(seed))
+    x = x.reshape(2, n, 1, *x.shape[-2:]).to(torch.get_default_dtype())
+    y = torch.arange(2).repeat_interleave(n).reshape(2, n)
+    support = Data(x[:, :shots].flatten(0, 1), y[:, :shots].flatten())
+    new = Data(x[:, shots:].flatten(0, 1), y[:, shots:].flatten())
+    said = []
+    for name, learner in learners.items():
+        predict = adapt_one(learner, TaskBatch(support, new, {}))
+        named = predict(new.x).detach().argmax(-1).cpu()
+        right = int((named == new.y).sum())
+        said.append(f"{name} says {'AB'[int(named[0])]}, right on {right} of {len(new.y)}")
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 3, figsize=(9.0, 3.2))
+        shown = {"a snapshot of A": x[0, 0, 0], "a snapshot of B": x[1, 0, 0], "new": new.x[0, 0]}
+        for ax, (title, snapshot) in zip(axes, shown.items(), strict=True):
+            ax.imshow(snapshot.numpy(), cmap="cividis", vmin=-1, vmax=1)
+            ax.set(title=title, xticks=[], yticks=[])
+            ax.grid(visible=False)
+    told = ", ".join(f"{float(j):.2f}" for j in both[0])
+    return figure, f"A has J/T = {told}, and made the new one: {'; '.join(said)}."
 
 
 def ranges(family: Family, n_tasks: int = 1000, seed: int = 0) -> dict[str, Range]:

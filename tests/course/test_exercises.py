@@ -344,6 +344,19 @@ def break_even(training: float, random: float, learned: float) -> float:
     return training / (random - learned) if random > learned else math.inf
 
 
+def correlation(s: Tensor, down: int, right: int) -> Tensor:
+    return (s * s.roll((-down, -right), (0, 1))).mean()
+
+
+def hebb(s: Tensor, y: Tensor, alpha: float) -> Tensor:
+    return alpha / (2 * len(s) * s.shape[1]) * s.T @ (y[:, None] * s)
+
+
+def crossing(t: Tensor, p: Tensor, half: float = 0.5) -> Tensor:
+    k = int((p >= 0.5).nonzero()[0, 0])
+    return t[k - 1] + (half - p[k - 1]) / (p[k] - p[k - 1]) * (t[k] - t[k - 1])
+
+
 RIGHT: dict[str, Any] = {
     "00.1": -1 - Y,
     "00.2": H * (1 - 1 / 0.6),
@@ -397,6 +410,9 @@ RIGHT: dict[str, Any] = {
     "13.2": life,
     "13.3": latent,
     "13.4": 3.5052,
+    "14.1": correlation,
+    "14.2": hebb,
+    "14.3": crossing,
 }
 NUMBERS = [e for e, answer in RIGHT.items() if isinstance(answer, float)]
 PAIRS = [e for e, answer in RIGHT.items() if isinstance(answer, tuple)]
@@ -735,6 +751,15 @@ def test_a_function_that_is_written_into_its_stub_is_checked(path: Path) -> None
         ("13.2", lambda c, p, a: life(c, p + 1e-9, a)),
         ("13.3", lambda r, v, s: torch.stack(latent(r.float(), v.float(), s))),
         ("13.4", 3.5),
+        ("14.1", lambda s, d, r: np.mean(s.numpy() * np.roll(s.numpy(), (d, r), (0, 1)))),
+        ("14.1", lambda s, d, r: mk.tasks.correlations(s)[d, r]),
+        (
+            "14.2",
+            lambda s, y, a: (
+                sum(a * v * torch.outer(u, u) for u, v in zip(s, y, strict=True)) / 2 / s.numel()
+            ),
+        ),
+        ("14.3", lambda t, p: np.interp(0.5, p.numpy(), t.numpy())),
     ],
 )
 def test_other_right_ways(
@@ -1193,6 +1218,32 @@ HINTS: list[tuple[str, Any, str]] = [
     ("13.4", 4, "1 / distance"),
     ("13.4", 1.254, "logarithm of the factor"),
     ("13.4", 7, "Fit ln A"),
+    ("14.1", lambda s, d, r: (s[: len(s) - d, : s.shape[1] - r] * s[d:, r:]).mean(), "a torus"),
+    ("14.1", lambda s, d, r: (s * s.roll((-d, -r), (0, 1))).sum(), "number of sites"),
+    ("14.1", lambda s, d, r: correlation(s, r, d), "first axis"),
+    ("14.1", lambda s, d, r: (correlation(s, d, 0) + correlation(s, 0, r)) / 2, "at once"),
+    ("14.1", lambda s, d, r: s.mean(), "shifted copy"),
+    ("14.2", lambda s, y, a: 2 * hebb(s, y, a), "slope 1/2"),
+    ("14.2", lambda s, y, a: len(s) * hebb(s, y, a), "divide by n"),
+    ("14.2", lambda s, y, a: s.shape[1] * hebb(s, y, a), "1/N"),
+    ("14.2", lambda s, y, a: -hebb(s, y, a), "against the gradient"),
+    ("14.2", lambda s, y, a: hebb(s, (y + 1) / 2, a), "count too"),
+    ("14.2", lambda s, y, a: hebb(s, y * 0 + 1, a), "drop out"),
+    ("14.2", lambda s, y, a: s.T @ s, "times the sum"),
+    ("14.2", lambda s, y, a: hebb(s, y, a)[0], "a matrix"),
+    ("14.3", lambda t, p: t[(p >= 0.5).nonzero()[0, 0]], "first temperature above"),
+    ("14.3", lambda t, p: t[(p < 0.5).nonzero()[-1, 0]], "last temperature below"),
+    (
+        "14.3",
+        lambda t, p: t[(p - 0.5).sign().diff().nonzero()[0, 0] :][:2].mean(),
+        "Not the middle",
+    ),
+    (
+        "14.3",
+        lambda t, p: t[(p < 0.5).sum() - 1] + t[(p < 0.5).sum()] - crossing(t, p),
+        "point below",
+    ),
+    ("14.3", lambda t, p: t.mean(), "straight line from"),
 ]
 
 

@@ -265,3 +265,39 @@ def test_a_panel_takes_what_has_no_slider():
     box = widgets.panel(line_of, slope=menu)
     menu.value = 2.0
     assert text(box) == "slope 2 &amp; no more"
+
+
+class Told:
+    """Knows what to look for: the product of neighbours along one bond."""
+
+    def adapt(self, x, y):
+        def bond(x):
+            return (x * x.roll(-1, -2)).mean((-3, -2, -1))
+
+        means = torch.stack([bond(x[y == k]).mean() for k in (0, 1)])
+        return lambda x: -((bond(x)[:, None] - means) ** 2)
+
+
+class Always(Told):
+    """Says the same, whatever it sees."""
+
+    def adapt(self, x, y):
+        return lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2)
+
+
+def test_magnets_shows_lattices_and_says_who_is_right():
+    learners = {"told": Told(), "always B": Always()}
+    figure, said = widgets.magnets(learners, (0.4, 0, 0, 0), 2.0, others=(-0.4, 0, 0, 0), shots=5)
+    a, b, new = (ax.images[0].get_array() for ax in figure.axes)
+    assert [ax.get_title() for ax in figure.axes] == ["a snapshot of A", "a snapshot of B", "new"]
+    assert a.shape == (16, 16)
+    assert set(np.unique(a)) == {-1.0, 1.0}
+    bonds = [float((s * np.roll(s, -1, 0)).mean()) for s in (a, b, new)]
+    assert bonds[0] > 0 > bonds[1]
+    assert "J/T = 0.20, 0.00, 0.00, 0.00" in said
+    assert "always B says B, right on 20 of 40" in said
+    assert "told says A" in said
+    assert int(said.partition("told says A, right on ")[2].split()[0]) > 35
+    with pytest.raises(mk.MamlkitError, match="temperature"):
+        widgets.magnets(learners, temperature=0.0)
+    plt.close(figure)

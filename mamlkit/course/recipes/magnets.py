@@ -33,19 +33,19 @@ SIDE = 16
 #: What the search tries for each learner: outer learning rates.
 OUTER_LRS = (1e-2, 3e-2)
 
-#: The winners on validation tasks, and the iterations of a run.
+#: The winners on validation tasks, and the iterations of a run. Ties, to 0.001 of the answers, went
+#: to the rate of a learner's twin; "phase" was not searched.
 CHOSEN: dict[str, tuple[float, int]] = {
     "cnn": (1e-2, 600),
     "scales-ridge": (3e-2, 300),
     "scales-logistic": (3e-2, 300),
     "scales-hinge": (3e-2, 300),
     "maml-logistic": (3e-2, 300),
-    "maml-hinge": (3e-2, 300),
+    "maml-hinge": (1e-2, 300),
     "metasgd-logistic": (1e-2, 300),
     "metasgd-hinge": (1e-2, 300),
     "gauge-logistic": (3e-2, 200),
-    "gauge-hinge": (3e-2, 200),
-    "start-hinge": (3e-2, 200),
+    "gauge-hinge": (1e-2, 200),
     "phase": (1e-2, 500),
 }
 _COMMON = replace(SHORT, shots=5, queries=10, meta_batch=8)
@@ -56,7 +56,7 @@ def _plan(name: str) -> Plan:
     plan = replace(_COMMON, outer_lr=rate, iterations=iterations)
     if name == "phase":
         return replace(plan, shots=2, meta_batch=6)
-    return replace(plan, shots=1) if name.startswith(("gauge", "start")) else plan
+    return replace(plan, shots=1) if name.startswith("gauge") else plan
 
 
 #: The runs of this recipe; in :class:`mamlkit.tasks.WhichMagnet` shots are five in training, for
@@ -81,12 +81,12 @@ class Quadratic(nn.Module):
     ``[n, 1, h, w] -> [n, 2]``.
 
     W is zero and belongs to the task: it is a context, which the inner loop adapts and the outer
-    loop leaves alone. With ``learn_start`` it is a weight like any other.
+    loop leaves alone.
     """
 
-    def __init__(self, sites: int = SIDE**2, learn_start: bool = False) -> None:
+    def __init__(self, sites: int = SIDE**2) -> None:
         super().__init__()
-        self.context = nn.Parameter(torch.zeros(sites, sites), requires_grad=learn_start)
+        self.context = nn.Parameter(torch.zeros(sites, sites), requires_grad=False)
         self.b = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,9 +120,6 @@ def build(name: str, seed: int = 0) -> MetaLearner:
         "maml": lambda: MAML(linear(), 0.1, 1, learn_lr="tensor", positive_lr=True, loss=loss),
         "metasgd": lambda: MetaSGD(linear(), 0.1, 5, loss=loss),
         "gauge": lambda: MAML(Quadratic(), 4.0, 1, learn_lr="tensor", positive_lr=True, loss=loss),
-        "start": lambda: MAML(
-            Quadratic(learn_start=True), 4.0, 1, learn_lr="tensor", positive_lr=True, loss=loss
-        ),
     }
     return makers[kind]().float()
 
@@ -133,7 +130,7 @@ def tasks(name: str = "cnn", part: Part = "train") -> Labelled:
     kind = name.partition("-")[0]
     if kind == "phase":
         return WhichPhase().split(part)
-    return (HiddenGauge() if kind in ("gauge", "start") else WhichMagnet()).split(part)
+    return (HiddenGauge() if kind == "gauge" else WhichMagnet()).split(part)
 
 
 def judge(learner: MetaLearner, name: str) -> tuple[float]:
@@ -151,6 +148,6 @@ RECIPE = Recipe(
     build=build,
     tasks=tasks,
     about_search="Search the outer learning rate of each learner: the table behind :data:`CHOSEN`.",
-    trials={name: [{"outer_lr": rate} for rate in OUTER_LRS] for name in CHOSEN},
+    trials={name: [{"outer_lr": rate} for rate in OUTER_LRS] for name in CHOSEN if name != "phase"},
     judge=judge,
 )
