@@ -36,7 +36,7 @@ OUTER_LRS = (1e-2, 3e-2)
 #: The winners on validation tasks, and the iterations of a run. Ties, to 0.001 of the answers, went
 #: to the rate of a learner's twin; "phase" was not searched.
 CHOSEN: dict[str, tuple[float, int]] = {
-    "cnn": (1e-2, 600),
+    "cnn": (3e-2, 1000),
     "scales-ridge": (3e-2, 300),
     "scales-logistic": (3e-2, 300),
     "scales-hinge": (3e-2, 300),
@@ -45,7 +45,7 @@ CHOSEN: dict[str, tuple[float, int]] = {
     "metasgd-logistic": (1e-2, 300),
     "metasgd-hinge": (1e-2, 300),
     "gauge-logistic": (3e-2, 200),
-    "gauge-hinge": (1e-2, 200),
+    "gauge-hinge": (3e-2, 200),
     "phase": (1e-2, 500),
 }
 _COMMON = replace(SHORT, shots=5, queries=10, meta_batch=8)
@@ -115,7 +115,7 @@ def build(name: str, seed: int = 0) -> MetaLearner:
         model = nn.Sequential(PairCorrelations(), Diagonal(len(distances(SIDE))))
         return ClassifierHead(model, 2, HEADS[how]).float()
     makers: dict[str, Callable[[], MetaLearner]] = {
-        "cnn": lambda: ClassifierHead(CNN(1, 16, (16, 16), seed=seed), 2),
+        "cnn": lambda: ClassifierHead(CNN(1, 16, (32, 16), seed=seed), 2),
         "phase": lambda: ClassifierHead(CNN(1, 32, (16, 32), seed=seed), 3),
         "maml": lambda: MAML(linear(), 0.1, 1, learn_lr="tensor", positive_lr=True, loss=loss),
         "metasgd": lambda: MetaSGD(linear(), 0.1, 5, loss=loss),
