@@ -288,7 +288,7 @@ class Always(Told):
 def test_magnets_shows_lattices_and_says_who_is_right():
     learners = {"told": Told(), "always B": Always()}
     figure, said = widgets.magnets(learners, (0.4, 0, 0, 0), 2.0, others=(-0.4, 0, 0, 0), shots=5)
-    a, b, new = (ax.images[0].get_array() for ax in figure.axes)
+    a, b, new = (np.asarray(ax.images[0].get_array()) for ax in figure.axes)
     assert [ax.get_title() for ax in figure.axes] == ["a snapshot of A", "a snapshot of B", "new"]
     assert a.shape == (16, 16)
     assert set(np.unique(a)) == {-1.0, 1.0}
