@@ -9,6 +9,7 @@ from mamlkit.tasks.charges import (
     point_potential,
 )
 from mamlkit.tasks.collocation import Collocation
+from mamlkit.tasks.equations import EQUATIONS
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.labelled import Bank, Labelled
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
@@ -18,10 +19,12 @@ from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.poisson import Poisson
 from mamlkit.tasks.scales import Scales
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
+from mamlkit.tasks.solver_choice import SolverChoice
 from mamlkit.tasks.table import MEASURED, Table, measured
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 __all__ = [
+    "EQUATIONS",
     "FINN_2017",
     "MEASURED",
     "SURFACE_GRAVITY",
@@ -45,6 +48,7 @@ __all__ = [
     "Readings",
     "Scales",
     "Sinusoid",
+    "SolverChoice",
     "Table",
     "TaskBatch",
     "Trajectories",

@@ -344,6 +344,24 @@ def break_even(training: float, random: float, learned: float) -> float:
     return training / (random - learned) if random > learned else math.inf
 
 
+def over_best(
+    work: Tensor, cap: float, factor: float = 10.0, mean: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    filled = torch.where(work > cap, factor * cap, work)
+    times = filled / filled.min(1, keepdim=True).values
+    return times.log().mean(0).exp() if mean is None else mean(times)
+
+
+def by_numpy(work: Tensor, cap: float) -> Any:
+    w = np.array(work)
+    w[w > cap] = 10 * cap
+    return np.prod(w / w.min(1)[:, None], axis=0) ** (1 / len(w))
+
+
+def left_of(alphas: Tensor, lam: Tensor) -> Tensor:
+    return (1 - alphas[:, None] * lam).prod(0)
+
+
 RIGHT: dict[str, Any] = {
     "00.1": -1 - Y,
     "00.2": H * (1 - 1 / 0.6),
@@ -397,6 +415,10 @@ RIGHT: dict[str, Any] = {
     "13.2": life,
     "13.3": latent,
     "13.4": 3.5052,
+    "16.1": lambda rho: 2 / (1 + (1 - rho * rho) ** 0.5),
+    "16.2": over_best,
+    "16.3": lambda n, s, m, r: (s - r) / (m - n),
+    "16.4": left_of,
 }
 NUMBERS = [e for e, answer in RIGHT.items() if isinstance(answer, float)]
 PAIRS = [e for e, answer in RIGHT.items() if isinstance(answer, tuple)]
@@ -411,7 +433,7 @@ TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whol
 
 def test_every_exercise_has_an_answer_here() -> None:
     assert sorted(RIGHT) == sorted(EXERCISES)
-    assert len(EXERCISES) == 52
+    assert len(EXERCISES) == 56
 
 
 @pytest.mark.parametrize("exercise", RIGHT)
@@ -735,6 +757,9 @@ def test_a_function_that_is_written_into_its_stub_is_checked(path: Path) -> None
         ("13.2", lambda c, p, a: life(c, p + 1e-9, a)),
         ("13.3", lambda r, v, s: torch.stack(latent(r.float(), v.float(), s))),
         ("13.4", 3.5),
+        ("16.1", lambda rho: 1 + (rho / (1 + math.sqrt(1 - rho**2))) ** 2),
+        ("16.2", by_numpy),
+        ("16.4", lambda a, lam: [np.prod([1 - x * y for x in a.tolist()]) for y in lam.tolist()]),
     ],
 )
 def test_other_right_ways(
@@ -1193,6 +1218,41 @@ HINTS: list[tuple[str, Any, str]] = [
     ("13.4", 4, "1 / distance"),
     ("13.4", 1.254, "logarithm of the factor"),
     ("13.4", 7, "Fit ln A"),
+    ("16.1", lambda rho: 2 / (1 + (1 - rho) ** 0.5), "squared under the root"),
+    ("16.1", lambda rho: 2 / (1 + (1 - rho**2) ** 0.5) - 1, "omega - 1"),
+    ("16.1", lambda rho: 2 / (2 - rho**2), "the root of"),
+    ("16.1", lambda rho: 1 / (1 + (1 - rho**2) ** 0.5), "The numerator"),
+    ("16.1", lambda rho: 2 / (1 - (1 - rho**2) ** 0.5), "The root is added"),
+    ("16.1", lambda rho: rho, "formula (2)"),
+    ("16.2", lambda w, cap: over_best(w, cap, mean=lambda t: t.mean(0)), "the logarithms"),
+    ("16.2", lambda w, cap: over_best(w, 1e12), "not as it stands"),
+    ("16.2", lambda w, cap: over_best(w, cap, 1.0), "not once"),
+    (
+        "16.2",
+        lambda w, cap: (m := torch.where(w > cap, 10 * cap, w).log().mean(0)).exp() / m.min().exp(),
+        "not by the one best method",
+    ),
+    (
+        "16.2",
+        lambda w, cap: torch.where(w > cap, 10 * cap, w).log().mean(0).exp(),
+        "Divide by the best method of each instance.",
+    ),
+    ("16.2", lambda w, cap: over_best(w, cap).log(), "mean logarithm"),
+    ("16.2", lambda w, cap: w[0], "Fill in 10 cap"),
+    ("16.2", lambda w, cap: w.min(), "one number a method"),
+    ("16.3", lambda n, s, m, r: (s - r) / (n - m), "The sign"),
+    ("16.3", lambda n, s, m, r: (s - r) / m, "how many are saved"),
+    ("16.3", lambda n, s, m, r: s / (m - n), "only the difference"),
+    ("16.3", lambda n, s, m, r: (m - n) / (s - r), "Upside down"),
+    ("16.3", lambda n, s, m, r: n, "solve for the price"),
+    ("16.4", lambda a, lam: 1 - a.sum() * lam, "multiply; their"),
+    ("16.4", lambda a, lam: (1 - a.mean() * lam) ** len(a), "the steps differ"),
+    ("16.4", lambda a, lam: left_of(a, lam).abs(), "not its size"),
+    ("16.4", lambda a, lam: left_of(a, lam) ** 2, "its square"),
+    ("16.4", lambda a, lam: (1 - a[:, None] * lam).sum(0), "one after another"),
+    ("16.4", lambda a, lam: (a[:, None] * lam).prod(0), "not by alpha lambda"),
+    ("16.4", lambda a, lam: lam, "over all steps k"),
+    ("16.4", lambda a, lam: left_of(a, lam)[0], "one number an eigenvalue"),
 ]
 
 

@@ -22,6 +22,7 @@ from mamlkit.course.recipes import (
 )
 from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
 from mamlkit.errors import MamlkitError
+from mamlkit.tasks import solver_choice
 
 __all__ = ["COMMANDS", "RECIPES", "SHIPPED_SEEDS", "shipped", "shipped_notes", "shipped_table"]
 
@@ -38,6 +39,11 @@ COMMANDS: dict[str, tuple[str, Callable[[Path], None]]] = {
         for name, recipe in RECIPES.items()
         if recipe.trials
     },
+    "solvers": (
+        "Measure the work of five methods on seven equations (solver_choice.csv); some twenty "
+        "minutes on one core.",
+        solver_choice.make_table,
+    ),
 }
 
 
