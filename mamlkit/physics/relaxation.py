@@ -114,7 +114,8 @@ def diffusion(
 def sor(
     stencil: Stencil, f: Array, omega: Any, tolerance: float = 1e-6, most: int = MOST
 ) -> Solved:
-    """Successive over-relaxation from zero, one colour of the chessboard after the other (D. M. Young, Iterative Solution of Large Linear Systems, 1971).
+    """Successive over-relaxation from zero, one colour of the chessboard after the other (D. M.
+    Young, Iterative Solution of Large Linear Systems, 1971).
 
     Args:
         stencil: the operators.
@@ -147,9 +148,9 @@ def corrected(omega: Array, shrinkage: Array) -> Array:
     """A better relaxation factor from how much a change shrinks in one iteration.
 
     If that is the spectral radius s of the iteration, Young's relation, (s + omega - 1)^2 =
-    s omega^2 rho^2, gives rho, that of Jacobi's, and :func:`young` the factor. Nothing is corrected where s
-    tells nothing: below omega - 1, or not below 1. (In the spirit of L. A. Hageman and D. M. Young,
-    Applied Iterative Methods, 1981, chapter 9.)
+    s omega^2 rho^2, gives rho, that of Jacobi's, and :func:`young` the factor. Nothing is corrected
+    where s tells nothing: below omega - 1, or not below 1. (In the spirit of L. A. Hageman and D.
+    M. Young, Applied Iterative Methods, 1981, chapter 9.)
     """
     s = np.clip(shrinkage, 1e-12, None)
     rho = np.sqrt(np.clip((s + omega - 1) ** 2 / (s * omega**2), 0.0, 1.0))
