@@ -1,5 +1,6 @@
 """What a learner must beat: zero, mean curve, pooled, scratch, classical fits, closed forms."""
 
+from mamlkit.yardsticks.classifiers import Classifier, Discriminant
 from mamlkit.yardsticks.general import (
     Bayes,
     FromScratch,
@@ -28,7 +29,9 @@ from mamlkit.yardsticks.latent import (
 __all__ = [
     "Bayes",
     "BurgersDifferences",
+    "Classifier",
     "CurveFit",
+    "Discriminant",
     "FromScratch",
     "GaussianProcess",
     "LeastSquares",
