@@ -353,7 +353,7 @@ def over_best(
 
 
 def by_numpy(work: Tensor, cap: float) -> Any:
-    w = np.array(work)
+    w = work.numpy().copy()
     w[w > cap] = 10 * cap
     return np.prod(w / w.min(1)[:, None], axis=0) ** (1 / len(w))
 

@@ -121,7 +121,7 @@ def test_what_is_not_reached_is_nan() -> None:
     [
         (lambda: diffusion(np.ones((3, 3)), np.ones((3, 3))), "tasks, N, N"),
         (lambda: diffusion(-np.ones((1, 3, 3)), np.ones((1, 3, 3))), "above zero"),
-        (lambda: diffusion(*np.ones((2, 1, 3, 3)), walls=[[0, 0, 0, 0]]), "singular"),
+        (lambda: diffusion(np.ones((1, 3, 3)), np.ones((1, 3, 3)), 0.0, [[False] * 4]), "singular"),
         (lambda: sor(HARD, SOURCES, 2.0), "between 0 and 2"),
         (lambda: sor(HARD, SOURCES, "best"), "adaptive"),
         (lambda: sor(HARD, 0 * SOURCES, 1.0), "not zero"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
@@ -276,13 +278,13 @@ def test_a_panel_takes_what_has_no_slider():
 def test_solver_work_draws_what_it_says():
     figure, said = widgets.solver_work("van der Pol", 1e-5, "RK45", mu=30.0, turns=0.5)
     left, right = figure.axes
-    bars = dict(zip(METHODS, right.patches, strict=True))
+    bars: dict[str, Any] = dict(zip(METHODS, right.patches, strict=True))
     instance = EQUATIONS["van der Pol"].at({"mu": 30.0, "x": 1.5, "turns": 0.5})
     truth, _ = reference(instance)
     for name, bar in bars.items():
         run = solve(instance, name, 1e-5)
         missed = solution_error(instance, run.states, truth)
-        assert bar.get_width() == run.calls
+        assert bar.get_bbox().width == run.calls
         assert bool(bar.get_hatch()) == (missed > 1e-4)
         assert f"{name} {run.calls} (error {missed:.1e})" in said
     t, y = path(instance, "RK45", 1e-5)

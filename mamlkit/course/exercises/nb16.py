@@ -62,7 +62,7 @@ def exercise_2(answer: object) -> str | None:
         ),
         "That is the mean logarithm; give the number of times.": lambda w, cap: by(w, cap).log(),
     }
-    work = uniform(1, 1.0, 3.0, 6, 3).exp() * 10
+    work = uniform(1, 1.0, 3.0, 6, 4).exp() * 10
     capped = work.clone()
     capped[0, 1], capped[3, 2] = 500.0, 900.0
     otherwise = (
@@ -120,7 +120,7 @@ def exercise_4(answer: object) -> str | None:
         ).prod(0),
     }
     cases = [
-        (uniform(1, 0.1, 0.9, 3), uniform(2, 0.5, 4.0, 4)),
+        (uniform(1, 0.6, 0.9, 3), uniform(2, 2.0, 4.0, 4)),
         (uniform(3, 0.1, 0.5, 2), uniform(4, 1.0, 3.0, 3)),
     ]
     otherwise = "Multiply 1 - alpha_k lambda over all steps k, for each lambda."
