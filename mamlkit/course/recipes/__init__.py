@@ -40,8 +40,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Path], None]]] = {
         if recipe.trials
     },
     "solvers": (
-        "Measure the work of five methods on seven equations (solver_choice.csv); some twenty "
-        "minutes on one core.",
+        "Measure the work of five solvers on seven equations; some twenty minutes on one core.",
         solver_choice.make_table,
     ),
 }
