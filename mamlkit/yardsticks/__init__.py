@@ -24,13 +24,16 @@ from mamlkit.yardsticks.latent import (
     ProbabilisticPCA,
     interpolate,
 )
+from mamlkit.yardsticks.which_law import ByEvidence, KnownLaws, log_residuals
 
 __all__ = [
     "Bayes",
     "BurgersDifferences",
+    "ByEvidence",
     "CurveFit",
     "FromScratch",
     "GaussianProcess",
+    "KnownLaws",
     "LeastSquares",
     "LeeKesler",
     "LineThroughCriticalPoint",
@@ -43,5 +46,6 @@ __all__ = [
     "Ridge",
     "Zero",
     "interpolate",
+    "log_residuals",
     "polynomial",
 ]
