@@ -220,8 +220,8 @@ def as_points(
     points = as_tensor(name, value, like)
     if points.ndim == 0 or (points.ndim < 2 and points.is_floating_point()):
         raise MamlkitError(
-            f"{name} has shape {list(points.shape)}, but points are rows: [n, d]. "
-            f"For one number a point use {name}.reshape(-1, 1)."
+            f"{name} has shape {list(points.shape)}, but points are rows: [n, d]. For one number a "
+            f"point use {name}.reshape(-1, 1); labels [n] must be whole numbers: {name}.long()."
         )
     if len(points) < least:
         raise MamlkitError(

@@ -107,15 +107,25 @@ def hinge(predict: Predict, data: Any) -> Tensor:
     """
     scores = asked(predict, data.x)  # [n, ways]
     own = _at_labels(scores, data.y)  # [n]
-    others = scores.scatter(-1, data.y[:, None], -torch.inf)
+    others = scores.scatter(-1, data.y.long()[:, None], -torch.inf)
     return mean_over(torch.relu(1 + others.amax(-1) - own), data)
 
 
 def error_rate(predict: Predict, data: Any) -> Tensor:
     """Fraction of points whose largest score is not at the true label. For reports only."""
+    return mean_over(1 - _hits(predict, data), data)
+
+
+def accuracy(predict: Predict, data: Any) -> Tensor:
+    """Fraction of points whose largest score is at the true label. For reports only."""
+    return mean_over(_hits(predict, data), data)
+
+
+def _hits(predict: Predict, data: Any) -> Tensor:
+    """1 where the largest score is at the true label, else 0: ``[n]``."""
     scores = asked(predict, data.x)  # [n, ways]
     _at_labels(scores, data.y)
-    return mean_over((scores.argmax(-1) != data.y).to(scores.dtype), data)
+    return (scores.argmax(-1) == data.y).to(scores.dtype)
 
 
 def derivatives(predict: Predict, data: Any) -> Tensor:
@@ -166,19 +176,20 @@ def trajectories(horizon: int | None = None, substeps: int = 1) -> Loss:
 
 def _at_labels(scores: Tensor, y: Tensor) -> Tensor:
     """The entry of each row of ``scores [n, ways]`` at its label ``y [n]``."""
-    if y.dtype != torch.int64 or scores.ndim != 2 or y.shape != scores.shape[:1]:
+    whole = not (y.is_floating_point() or y.is_complex()) and y.dtype != torch.bool
+    if not whole or scores.ndim != 2 or y.shape != scores.shape[:1]:
         raise MamlkitError(
             f"the model gives scores of shape {list(scores.shape)} and y is {y.dtype} of shape "
             f"{list(y.shape)}; classification needs scores [n, ways] and whole-number labels [n], "
-            "torch.int64."
+            "such as y.long()."
         )
     try:
-        return scores.gather(-1, y[:, None])[:, 0]
+        return scores.gather(-1, y.long()[:, None])[:, 0]
     except RuntimeError as error:  # the values cannot be looked at inside vmap, so ask gather
         if "out of bounds" not in str(error):
             raise
         ways = scores.shape[-1]
         raise MamlkitError(
-            f"y must be int64 labels from 0 to {ways - 1}, since the model gives {ways} scores a "
+            f"y must be labels from 0 to {ways - 1}, since the model gives {ways} scores a "
             f"point: {error}."
         ) from error

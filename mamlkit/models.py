@@ -189,6 +189,29 @@ class MLP(nn.Module):
         return parts[..., 0, :] + (self.context[:, None] * parts[..., 1:, :]).sum(-2)
 
 
+class Diagonal(nn.Module):
+    """One learned factor for each feature, ``[n, ..] -> [n, p]``: under a head, the metric that
+    tasks share. What it learns says which features matter.
+
+    Args:
+        p: number of features; a point of several axes is made one row.
+
+    Attributes:
+        factors: ``[p]``, ones at the start.
+    """
+
+    def __init__(self, p: int) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.ones(count("p", p)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[n, ..] -> [n, p]``."""
+        rows = x.flatten(1)
+        if rows.shape[1] != len(self.factors):
+            raise _cannot_take(self, x, f"it has p={len(self.factors)}")
+        return rows * self.factors
+
+
 class LowRank(nn.Module):
     """Any model with a context that moves all its weights along a few directions:
     weights = shared + sum_j context_j * direction_j (CoDA, Kirchmeyer et al. 2022,

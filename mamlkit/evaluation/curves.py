@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mamlkit.checks import count, fresh_generator, number
+from mamlkit.checks import count, fresh_generator, name_of, number
 from mamlkit.errors import MamlkitError, MamlkitWarning
-from mamlkit.learners.base import Episodes, Weights
+from mamlkit.learners.base import Episodes, Weights, taken_batch
 from mamlkit.learners.maml import MAML
 from mamlkit.learners.vectorise import each, run
 from mamlkit.losses import Loss, Predict, as_loss, mse
@@ -132,10 +132,13 @@ def compare(
     n_tasks: int | None = None,
     queries: int | None = None,
     seed: int = 1,
-    loss: Loss = mse,
+    loss: Loss | None = None,
     chunk_size: int | None = None,
 ) -> pd.DataFrame:
-    """Put learners side by side on the same new tasks; arguments as for :func:`evaluate`.
+    """Put learners side by side on the same new tasks; arguments as for :func:`evaluate`. All are
+    judged by one loss: if None, by the one that all of them have, else :func:`mamlkit.losses.mse`
+    (which yardsticks without a loss have too). Labels have no squared error, so for them a loss
+    must be given where learners differ, such as :func:`mamlkit.losses.error_rate`.
 
     Returns one row a learner, with the columns ``mean``, ``ci95`` (half width), ``median``,
     ``q25``, ``q75`` of the query loss over tasks, and ``ms_per_task``, the wall-clock time of
@@ -145,13 +148,37 @@ def compare(
 
     check_learners("compare()", learners)
     batch = new_tasks(family, shots, n_tasks, queries, seed)
+    loss = one_loss(learners, batch) if loss is None else loss
     rows = {}
     for name, learner in learners.items():
         start = time.perf_counter()
         losses = curve_of(learner, batch, None, loss, chunk_size).losses[:, -1]
         elapsed = time.perf_counter() - start
         rows[name] = {**summary(losses), "ms_per_task": 1e3 * elapsed / len(losses)}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.attrs["loss"] = name_of(loss)
+    return table
+
+
+def one_loss(learners: Mapping[str, Any], batch: TaskBatch) -> Loss:
+    """The loss to judge all by: their own, if it is one."""
+    y = getattr(batch.query, "y", None)
+    labels = y is not None and not y.is_floating_point()
+    own = [getattr(learner, "loss", None) for learner in learners.values()]
+    losses = {name_of(each): each for each in own if each is not None}
+    if len(losses) == 1 and (labels or None not in own):
+        return next(iter(losses.values()))
+    if labels:
+        told = (
+            f"the learners differ in their losses, {sorted(losses)}"
+            if losses
+            else ("none of the learners has a loss of its own")
+        )
+        raise MamlkitError(
+            f"{told}; to judge all by one, give it: loss=mk.losses.error_rate, or "
+            "mk.losses.cross_entropy."
+        )
+    return mse
 
 
 def error_against_shots(
@@ -345,8 +372,11 @@ def _judged(
     if steps is not None:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
     inner = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
-    judge = _judge_together if hasattr(learner, "adapt_tasks") else _judge_in_turn
-    losses = judge(learner, move_to(inner, batch), loss or mse).detach().double().cpu()[:, None]
+    batch, judge = move_to(inner, batch), _judge_in_turn
+    if hasattr(learner, "adapt_tasks"):
+        batch = taken_batch(batch, learner.model, next(learner.model.parameters()))
+        judge = _judge_together
+    losses = judge(learner, batch, loss or mse).detach().double().cpu()[:, None]
     return losses, torch.full_like(losses, torch.nan)
 
 

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from mamlkit.checks import Remade, as_points
 from mamlkit.learners.vectorise import Way, going
 from mamlkit.losses import Predict
+from mamlkit.tasks.base import TaskBatch
 
 Weights = dict[str, Tensor]
 
@@ -90,6 +91,15 @@ def taken(x: Tensor, run: Callable[[Tensor], Any], like: Tensor) -> Tensor:
     except Exception:  # torch raises one of several kinds
         return x.to(like)
     return x
+
+
+def taken_batch(batch: TaskBatch, run: Callable[[Tensor], Any], like: Tensor) -> TaskBatch:
+    """As :func:`taken`, for the points of many tasks."""
+    x = getattr(batch.support, "x", None)
+    if x is None or x.is_floating_point() or not taken(x[0], run, like).is_floating_point():
+        return batch
+    support, query = (part._replace(x=part.x.to(like)) for part in (batch.support, batch.query))
+    return batch._replace(support=support, query=query)
 
 
 def flatten(weights: Weights) -> Tensor:

@@ -153,7 +153,7 @@ class Ensemble(Stacked):
     @vectorised
     def query_losses(self, batch: TaskBatch, steps: int | None = None) -> Tensor:
         """The objective of each task, summed over members, ``[n_tasks]``."""
-        self._check(batch)
+        batch = self.checked(batch)
         return self._each(lambda learner: learner.query_losses(batch, steps)).sum(0)
 
     def inner_path(self, support: Any, steps: int) -> tuple[list[Weights], Tensor]:

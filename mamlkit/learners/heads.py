@@ -223,7 +223,7 @@ def check_labels(y: Tensor, ways: int) -> None:
     if not whole or y.ndim != 2:
         raise MamlkitError(
             f"y of a task is {y.dtype} of shape {list(y.shape[1:])}; a classifier needs "
-            "whole-number labels [n], torch.int64."
+            "whole-number labels [n], such as y.long()."
         )
     if y.numel() and (y.min() < 0 or y.max() >= ways):
         raise MamlkitError(

@@ -129,7 +129,7 @@ class ImplicitMAML(LearnedStart):
         """Support and query losses before and after, ``[n_tasks, 2]``; ``loss`` judges the query.
         ``steps`` must be None.
         """
-        self._check(batch)
+        batch = self.checked(batch)
         self._steps(steps)
         judge = self.loss if loss is None else as_loss(loss)
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from mamlkit.checks import Made, count, name_of, number
 from mamlkit.errors import MamlkitError
-from mamlkit.learners.base import Adapted, Episodes, Weights, run_model, taken
+from mamlkit.learners.base import Adapted, Episodes, Weights, run_model, taken, taken_batch
 from mamlkit.learners.checking import (
     as_data,
     check_batch,
@@ -90,7 +90,7 @@ class MetaLearner(nn.Module):
         """The objective of each task, ``[n_tasks]``, differentiable in the meta-parameters: the
         query loss after ``steps`` inner steps; if None, weighted by ``step_weights``.
         """
-        self._check(batch)
+        batch = self.checked(batch)
         weights = self.step_weights if steps is None else [0.0] * self._steps(steps) + [1.0]
         return self.objective(batch, weights)[0]
 
@@ -120,7 +120,7 @@ class MetaLearner(nn.Module):
         self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
     ) -> Episodes:
         """Support and query losses before and after each inner step; ``loss`` judges the query."""
-        self._check(batch)
+        batch = self.checked(batch)
         steps, judge = self._steps(steps), self.loss if loss is None else as_loss(loss)
 
         def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
@@ -183,11 +183,20 @@ class MetaLearner(nn.Module):
         check_size(self.model, x)
         run_model(self.model, {}, x)
 
-    def _check(self, batch: TaskBatch) -> None:
+    def checked(self, batch: TaskBatch) -> TaskBatch:
+        """The batch, if this learner can work on it; whole numbers as the model takes them."""
         check_batch(batch, dict(self.network().named_parameters()))
+        batch = self.taken(batch)
         if hasattr(batch.support, "x"):
             self.check_input(batch.support.x[0])
         self.check_support(batch.support)
+        return batch
+
+    def taken(self, batch: TaskBatch) -> TaskBatch:
+        """The batch with points that are whole numbers as the model takes them: as they are, such
+        as for an embedding, or as real numbers.
+        """
+        return taken_batch(batch, self.check_input, next(self.network().parameters()))
 
     def _steps(self, steps: int | None) -> int:
         if steps is not None and "inner_steps" not in vars(self):  # not even 0 of them

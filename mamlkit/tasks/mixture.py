@@ -57,7 +57,8 @@ class Mixture(Family):
         self.noise = max(f.noise for f in each)
         pools = [f.pool for f in each if f.pool is not None]
         self.pool = min(pools) if pools else None
-        self.parts = dict.fromkeys(dict.fromkeys(p for f in each for p in f.parts), ())  # of which split() alone knows the members
+        # Names alone: split() is left to the families.
+        self.parts = {part: () for f in each for part in f.parts}
         self.repeats = all(f.repeats for f in each)
         if all(f.members is not None for f in each):
             self.constants = _joined(
@@ -139,8 +140,7 @@ class Mixture(Family):
         """Which of the members: families by their shares, and of each different ones while they
         last.
         """
-        assert self.members is not None and self.constants is not None
-        of = torch.as_tensor(self.constants[LABEL])[self.members]  # [n]
+        of = torch.as_tensor((self.constants or {})[LABEL])[self._finite("draw")]  # [n]
         there = [share * float((of == i).any()) for i, share in enumerate(self.shares)]
         chosen = self._families(there, n_tasks, generator)
         places = torch.empty(n_tasks, dtype=torch.int64)
@@ -185,8 +185,8 @@ def check_alike(families: Mapping[str, Family]) -> tuple[int, int]:
     for name, size in others:
         if size != first[1]:
             raise MamlkitError(
-                f"families that are mixed need inputs and outputs of one size, but {first[0]!r} has "
-                f"d_in={first[1][0]}, d_out={first[1][1]}, and {name!r} has d_in={size[0]}, "
+                f"families side by side need inputs and outputs of one size, but {first[0]!r} "
+                f"has d_in={first[1][0]}, d_out={first[1][1]}, and {name!r} has d_in={size[0]}, "
                 f"d_out={size[1]}."
             )
     return first[1]

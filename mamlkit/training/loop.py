@@ -487,9 +487,7 @@ class _Run:
         n_first = min(n_mine, plan.chunk_size or n_mine)
         given = (plan.shots, plan.queries)
         with torch.no_grad():
-            first = fresh_generator(plan.seed)
-            batch = self.family.sample(n_first, *given, generator=first, **self.drawn)
-            batch = batch if self.augment is None else self.augment(batch, first)
+            batch = self._tasks(n_first, fresh_generator(plan.seed))
             self.query_losses(batch)
         check_reached(self.learner, batch)
         if validation is None:
@@ -501,16 +499,19 @@ class _Run:
         return validation.sample(plan.validation_tasks, *given, **drawn)
 
     def _meta_gradient(self) -> tuple[float, list[float]]:
-        plan, told = self.plan, getattr(self.learner, "at_iteration", None)
+        told = getattr(self.learner, "at_iteration", None)
         if told is not None:
             told(self.done)
-        batch = self.family.sample(
-            plan.meta_batch, plan.shots, plan.queries, generator=self.generator, **self.drawn
-        )
-        if self.augment is not None:
-            batch = self.augment(batch, self.generator)
-        self.batch = batch
-        return self.gradients(self.ranks.own(batch))
+        self.batch = self._tasks(self.plan.meta_batch, self.generator)
+        return self.gradients(self.ranks.own(self.batch))
+
+    def _tasks(self, n_tasks: int, generator: torch.Generator) -> TaskBatch:
+        """Training tasks, augmented, as the learner takes them."""
+        given = (n_tasks, self.plan.shots, self.plan.queries)
+        batch = self.family.sample(*given, generator=generator, **self.drawn)
+        batch = batch if self.augment is None else self.augment(batch, generator)
+        taken = getattr(self.learner, "taken", None)  # a learner of the reader's own has none
+        return batch if taken is None else taken(batch)
 
     def _save(self) -> None:
         """Rank 0 writes the checkpoint; all wait until it is on the disk."""

@@ -1,5 +1,6 @@
 """What a learner must beat: zero, mean curve, pooled, scratch, classical fits, closed forms."""
 
+from mamlkit.yardsticks.classifiers import Classifier, Discriminant
 from mamlkit.yardsticks.general import (
     Bayes,
     FromScratch,
@@ -30,7 +31,9 @@ __all__ = [
     "Bayes",
     "BurgersDifferences",
     "ByEvidence",
+    "Classifier",
     "CurveFit",
+    "Discriminant",
     "FromScratch",
     "GaussianProcess",
     "KnownLaws",

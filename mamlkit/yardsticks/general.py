@@ -55,7 +55,12 @@ class Zero:
                 "use Zero(d_out=ways)."
             )
         d_out = known.shape[-1] if self.d_out is None else self.d_out
-        return lambda x_new: x_new.new_zeros(len(x_new), d_out)
+
+        def predict(x_new: Tensor) -> Tensor:
+            real = x_new.dtype if x_new.is_floating_point() else torch.get_default_dtype()
+            return x_new.new_zeros(len(x_new), d_out, dtype=real)
+
+        return predict
 
 
 class FromScratch:
@@ -251,7 +256,8 @@ class Bayes:
 
 
 def check_one_output(name: str, family: Family) -> None:
-    """Refuse a family with several outputs."""
+    """Refuse a family with several outputs, or with labels."""
+    check_numbers(name, family)
     if family.d_out != 1:
         raise MamlkitError(f"{name} takes families with one output, but d_out={family.d_out}.")
 
@@ -271,11 +277,39 @@ def _alike(root: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [(root[:, j : j + 1], y[:, j : j + 1]) for j in range(y.shape[1])]
 
 
+def check_numbers(name: str, family: Family) -> None:
+    """Refuse a family of labels."""
+    check_family(family)
+    if family.ways is not None:
+        raise MamlkitError(
+            f"{name} fits real numbers, but {type(family).__name__} gives labels of {family.ways} "
+            "classes; take mk.yardsticks.Classifier or mk.yardsticks.Discriminant."
+        )
+
+
+def labels_of(
+    name: str, family: Family, n_tasks: int, shots: int, seed: int
+) -> tuple[Tensor, Tensor, int]:
+    """Points ``[n_tasks, n, ..]`` and labels ``[n_tasks, n]`` to learn from, and the number of
+    classes.
+    """
+    check_family(family)
+    if family.ways is None:
+        raise MamlkitError(
+            f"{name} learns from labels, but {type(family).__name__} has none (its ways is None); "
+            "take a family such as mk.tasks.Bank, or mk.yardsticks.Bayes for real numbers."
+        )
+    n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)
+    drawn: Any = {"generator": fresh_generator(seed), "dtype": torch.float64}
+    x, y = family.sample(n_tasks, shots, **drawn).support
+    return x, y, family.ways
+
+
 def readings_of(family: Family, n_tasks: int, shots: int, seed: int) -> Readings:
     """Readings to learn from, leaves ``[n_tasks, n, ..]``, float64: all that a table has, or the
     supports of training tasks; of a finite family no more than it has members.
     """
-    check_family(family)
+    check_numbers("this yardstick", family)
     if isinstance(family, Table):
         return family.every_reading()
     n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)

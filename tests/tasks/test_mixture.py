@@ -126,7 +126,7 @@ def test_split_takes_the_part_of_each_family_that_has_parts():
 
 
 def test_names_and_curves(two):
-    x, y, p = two.curves(6, generator=generator())
+    _, y, p = two.curves(6, generator=generator())
     assert y.shape == (6, 200, 1)
     one = {name: value[0] for name, value in p.items()}
     kind = two.names[int(one["family"])]

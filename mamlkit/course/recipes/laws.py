@@ -1,4 +1,4 @@
-"""Which law made this data set? Networks for sets, and a Bayesian head of each law (notebook 15)."""
+"""Which law made this data set? Networks for sets, and a Bayesian head a law (notebook 15)."""
 
 from __future__ import annotations
 
