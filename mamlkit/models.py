@@ -319,6 +319,9 @@ class SetNetwork(nn.Module):
         d_in, d_out: numbers a point has, and numbers given out.
         hidden: widths of the layers of phi; at least one.
         after: widths of the hidden layers of rho; ``()`` makes it linear.
+        mixing: let each layer of phi after the first see the mean over the set as well (the
+            equivariant layers of the paper, eq. 4, with a mean): a point can then be judged in the
+            light of the others.
         activation: as for :class:`MLP`.
         seed: fixes the random start.
     """
@@ -329,6 +332,7 @@ class SetNetwork(nn.Module):
         d_out: int,
         hidden: Sequence[int] = (64, 64),
         after: Sequence[int] = (64,),
+        mixing: bool = False,
         activation: str = "silu",
         seed: int = 0,
     ) -> None:
@@ -345,6 +349,9 @@ class SetNetwork(nn.Module):
             _layer(generator, nn.Linear, m, n) for m, n in pairwise([self.d_in, *widths])
         )
         self.whole = nn.ModuleList(_layer(generator, nn.Linear, m, n) for m, n in pairwise(sizes))
+        self.means = nn.ModuleList(
+            _layer(generator, nn.Linear, m, n, bias=False) for m, n in pairwise(widths) if mixing
+        )
 
     def extra_repr(self) -> str:
         """The activation, for printing."""
@@ -356,8 +363,9 @@ class SetNetwork(nn.Module):
             raise _cannot_take(
                 self, x, f"it takes sets, [n_sets, n_points, {self.d_in}], of one point or more"
             )
-        for layer in self.points:
-            x = self.activation(layer(x))
+        for i, layer in enumerate(self.points):
+            seen = self.means[i - 1](x.mean(-2, keepdim=True)) if i and self.means else 0.0
+            x = self.activation(layer(x) + seen)
         x = x.mean(dim=-2)
         *hidden, head = self.whole
         for layer in hidden:

@@ -186,13 +186,17 @@ class DataSets(Labelled):
             classification; ``physics["classes"]``, ``[n_tasks, ways]``, holds their numbers by
             label.
         parts: the names of the families in each part, such as "train", for :meth:`split`.
+        mirrored: parts whose laws may be run backwards: each class of a task is so with a chance of
+            one half, all its data sets alike, x taken from the other end of the family's range. A
+            law run backwards is mostly another law, so there is more to learn from;
+            ``physics["mirrored"]``, ``[n_tasks, ways]``, holds 1 where it is.
 
     Raises:
         MamlkitError: for too few families, or such that do not fit together.
     """
 
     permuted = False  # families are drawn in random order, if at all
-    _shown = ("ways",)
+    _shown = ("ways", "permuted")
 
     def __init__(
         self,
@@ -201,6 +205,7 @@ class DataSets(Labelled):
         ways: int | None = None,
         *,
         parts: Mapping[str, Sequence[str]] | None = None,
+        mirrored: Sequence[str] = (),
     ) -> None:
         if not isinstance(families, Mapping) or len(families) < 2:
             raise MamlkitError(
@@ -215,12 +220,15 @@ class DataSets(Labelled):
             part: [self.names.index(one_of("a family of parts", n, self.names)) for n in names]
             for part, names in (parts or {}).items()
         }
+        self.mirrored = [one_of("a part in mirrored", part, self.parts) for part in mirrored]
+        self.backwards = False
         self.ways = len(self.names) if ways is None else count("ways", ways, least=2)
         self._only(list(range(len(self.names))))
 
     def restrict(self, part: str) -> None:
         """Become this part, if there are families enough in it."""
         self._only(list(self.parts[part]))
+        self.backwards = part in self.mirrored
 
     def _only(self, classes: list[int]) -> None:
         if not self.drawn:
@@ -240,7 +248,11 @@ class DataSets(Labelled):
         """Which families, ``[n_tasks, ways]``."""
         if not self.drawn:
             return {"classes": self.classes.expand(n_tasks, -1)}
-        return {"classes": self.classes[shuffled(n_tasks, len(self.classes), self.ways, generator)]}
+        chosen = shuffled(n_tasks, len(self.classes), self.ways, generator)
+        physics = {"classes": self.classes[chosen]}
+        if self.backwards:
+            physics["mirrored"] = (torch.rand(chosen.shape, generator=generator) < 0.5).double()
+        return physics
 
     def examples(
         self, physics: Physics, shots: int, queries: int, generator: torch.Generator
@@ -248,10 +260,15 @@ class DataSets(Labelled):
         """Data sets of the families of each task: ``[n_tasks, ways, n, points, d_in + d_out]``."""
         classes, n = physics["classes"].long(), shots + queries
         x = torch.empty(*classes.shape, n, self.points, self.d_in + self.d_out).double()
-        for c in classes.unique().tolist():
+        for c in sorted(set(classes.flatten().tolist())):
             here = classes == c
             drawn = self.sets(self.names[c], int(here.sum()) * n, generator)
-            x[here] = drawn.unflatten(0, (-1, n))
+            drawn = drawn.reshape(-1, n, *drawn.shape[1:])
+            if "mirrored" in physics:
+                back = physics["mirrored"][here] > 0  # [classes]
+                ends = sum(self.families[self.names[c]].x_range)
+                drawn[back, ..., : self.d_in] = ends - drawn[back, ..., : self.d_in]
+            x[here] = drawn
         return x
 
     def sets(self, name: str, n: int, generator: torch.Generator) -> Tensor:
@@ -271,11 +288,11 @@ def unseen(
 ) -> DataSets:
     """Which of ``ways`` laws made a data set, told by examples alone? The parts are disjoint sets
     of laws: group ``fold`` of :data:`GROUPS` is "test", the next is "validation", and the other
-    two are "train".
+    two are "train", where laws are run backwards as well. Amplitudes are N(0, ``spread``^2).
     """
     if count("fold", fold, least=0) >= len(GROUPS):
         raise MamlkitError(f"fold={fold}, but there are {len(GROUPS)} groups of laws, from 0.")
     turned = [*GROUPS[fold:], *GROUPS[:fold]]
     parts = {"test": turned[0], "validation": turned[1], "train": (*turned[2], *turned[3])}
     laws = {name: Law(name, noise, spread) for group in GROUPS for name in group}
-    return DataSets(laws, points, ways, parts=parts)
+    return DataSets(laws, points, ways, parts=parts, mirrored=("train",))

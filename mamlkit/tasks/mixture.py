@@ -144,7 +144,7 @@ class Mixture(Family):
         there = [share * float((of == i).any()) for i, share in enumerate(self.shares)]
         chosen = self._families(there, n_tasks, generator)
         places = torch.empty(n_tasks, dtype=torch.int64)
-        for i in chosen.unique().tolist():
+        for i in sorted(set(chosen.tolist())):
             own, at = (of == i).nonzero()[:, 0], chosen == i
             places[at] = own[super()._choose(len(own), int(at.sum()), generator)]
         return places

@@ -15,8 +15,9 @@ from mamlkit.learners.bayes import BayesianHead
 from mamlkit.losses import Predict
 from mamlkit.tasks.laws import KNOWN, LAWS, Shape
 
-#: Grid points for the numbers of a law that do not enter linearly: of one, and of each of two.
-NODES = {1: 96, 2: 24}
+#: Grid points for the numbers of a law that do not enter linearly, of none, one and two: the first,
+#: a frequency or a place, is the sharper one.
+NODES: tuple[tuple[int, ...], ...] = ((), (192,), (80, 16))
 CHUNK = 2_000_000  # numbers of a basis that are held at a time
 
 
@@ -24,9 +25,10 @@ def grid_of(shape: Shape, refine: float = 1.0) -> dict[str, Tensor]:
     """Midpoints of equal cells over the ranges of a law, ``[cells]`` by name: a uniform prior as a
     sum. ``refine=2`` makes twice as many for each number.
     """
-    n = max(1, round(refine * NODES.get(len(shape.ranges), 1)))
-    cells = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    axes = [low + (high - low) * cells for low, high in shape.ranges.values()]
+    axes = []
+    for nodes, (low, high) in zip(NODES[len(shape.ranges)], shape.ranges.values(), strict=True):
+        n = max(1, round(refine * nodes))
+        axes.append(low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n)
     if not axes:
         return {}
     values = torch.cartesian_prod(*axes).reshape(-1, len(axes))  # [cells, numbers]
@@ -51,7 +53,8 @@ def fits(shape: Shape, sets: Tensor, noise: float, refine: float = 1.0) -> tuple
     cells = len(next(iter(grid.values()))) if grid else 1
     k, n = shape.amplitudes(), sets.shape[1]
     size = max(1, CHUNK // (cells * n * k))
-    found = [_fit(shape, grid, part, noise) for part in sets.double().split(size)]
+    parts = [sets[i : i + size].double() for i in range(0, len(sets), size)]
+    found = [_fit(shape, grid, part, noise) for part in parts]
     log_evidence, squares = (torch.cat(each) for each in zip(*found, strict=True))
     return log_evidence, squares
 
@@ -61,7 +64,7 @@ def _fit(
 ) -> tuple[Tensor, Tensor]:
     x, y = sets.unbind(-1)  # [m, n]
     basis = shape.basis(x[:, None], **{name: v[:, None] for name, v in grid.items()})
-    b = torch.stack(torch.broadcast_tensors(*basis), dim=-1)  # [m, cells, n, k]
+    b = torch.stack(basis, dim=-1)  # [m, cells, n, k]
     eye = torch.eye(b.shape[-1], dtype=b.dtype)
     gram, c = b.mT @ b, b.mT @ y[:, None, :, None]  # [m, cells, k, k], [m, cells, k, 1]
     total = y.square().sum(-1)[:, None]  # [m, 1]
@@ -77,11 +80,14 @@ def _fit(
     return log_evidence.logsumexp(-1) - math.log(log_evidence.shape[1]), least
 
 
-def log_residuals(sets: Tensor, laws: Sequence[str] = KNOWN, noise: float = 0.1) -> Tensor:
-    """What is left of data sets ``[n_sets, n, 2]`` by the best fit of each law: log10 of the mean
-    square, in units of that of the noise and not below .1 of it, ``[n_sets, laws]``.
+def log_residuals(
+    sets: Tensor, laws: Sequence[str] = KNOWN, noise: float = 0.1, refine: float = 1.0
+) -> Tensor:
+    """What is left of data sets ``[n_sets, n, 2]`` by the best fit of each law, on a grid so many
+    times finer: log10 of the mean square, in units of that of the noise and not below .1 of it,
+    ``[n_sets, laws]``.
     """
-    left = [fits(LAWS[one_of("law", law, LAWS)], sets, noise)[1] for law in laws]
+    left = [fits(LAWS[one_of("law", law, LAWS)], sets, noise, refine)[1] for law in laws]
     return (torch.stack(left, 1) / sets.shape[1] / noise**2).clamp(min=0.1).log10()
 
 

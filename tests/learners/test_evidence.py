@@ -35,7 +35,7 @@ def density(head, x, y, weight):
     phi = head.features(x).detach()
     total = 0.0
     for j in range(y.shape[1]):
-        root, noise = head.prior_root[j].detach(), float(head.noise[j])
+        root, noise = head.prior_root[j].detach(), float(head.noise[j].detach())
         cov = phi @ root @ root.T @ phi.T + torch.diag(noise**2 / weight[:, j])
         total += multivariate_normal.logpdf(y[:, j], phi @ head.prior_mean[j].detach(), cov)
     return total

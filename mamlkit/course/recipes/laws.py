@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +19,10 @@ from mamlkit.tasks.laws import GROUPS, KNOWN, Law, known, unseen
 from mamlkit.training.loop import Plan
 
 POINTS = (5, 10, 20, 40)  # readings in a data set of a known law
-WIDTH = 48
+WIDTH, WIDTH_UNSEEN = 48, 40
 _KNOWN = replace(SHORT, shots=1, queries=30, meta_batch=1, iterations=1500)
 _HEAD = replace(SHORT, shots=5, queries=10, meta_batch=32, iterations=400)
-_UNSEEN = replace(SHORT, shots=3, queries=3, meta_batch=16, iterations=600)
+_UNSEEN = replace(SHORT, shots=3, queries=3, meta_batch=16, iterations=1000, outer_lr=5e-3)
 
 #: The runs of this recipe. "known-N" classifies data sets of N readings by one network, for the six
 #: laws that are known; "head-LAW" is a Bayesian head meta-trained on one of them; "prototypes-F"
@@ -54,14 +56,15 @@ def build(name: str, seed: int = 0) -> MetaLearner:
     check("laws", name, PROTOCOLS)
     kind = name.partition("-")[0]
     if kind == "head":
-        model = MLP(1, 8, x_range=Law.x_range, seed=seed).float()
-        return BayesianHead(model, 8, noise=0.3)
-    d_out = len(KNOWN) if kind == "known" else WIDTH // 2
-    network = SetNetwork(3, d_out, (WIDTH, WIDTH), (WIDTH,), activation="gelu", seed=seed)
-    model = nn.Sequential(InUnits(), network).float()
+        features = MLP(1, 8, x_range=Law.x_range, seed=seed).float()
+        return BayesianHead(features, 8, noise=0.3)
+    network: dict[str, Any] = {"activation": "gelu", "seed": seed}
     if kind == "known":  # nothing adapts: one classifier for all data sets
-        return MAML(model, inner_steps=0, loss=cross_entropy)
-    ways = 3
+        body = SetNetwork(3, len(KNOWN), (WIDTH, WIDTH), (WIDTH,), **network)
+        return MAML(nn.Sequential(InUnits(), body).float(), inner_steps=0, loss=cross_entropy)
+    width, ways = WIDTH_UNSEEN, 3
+    body = SetNetwork(3, width // 2, (width, width, width), (width,), mixing=True, **network)
+    model = nn.Sequential(InUnits(), body).float()
     return Prototypes(model, ways) if kind == "prototypes" else ClassifierHead(model, ways)
 
 
