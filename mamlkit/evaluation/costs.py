@@ -205,7 +205,7 @@ def _prepare(
     learner = copied(learner)
     model = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
     weights = list(model.parameters()) if isinstance(model, nn.Module) else []
-    batch = move_to(model, batch)
+    batch = move_to(learner, batch)
     sizes: dict[str, float] = {"adapted": torch.nan, "meta_parameters": 0}
     jobs: dict[str, Callable[[], Any]] = {}
     if hasattr(learner, "query_losses"):

@@ -371,19 +371,21 @@ def _judged(
     check_adapts("a learner", learner)
     if steps is not None:
         raise MamlkitError(f"{type(learner).__name__} has no inner steps; leave out steps.")
-    inner = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
-    batch, judge = move_to(inner, batch), _judge_in_turn
-    if hasattr(learner, "adapt_tasks"):
-        batch = taken_batch(batch, learner.model, next(learner.model.parameters()))
-        judge = _judge_together
-    losses = judge(learner, batch, loss or mse).detach().double().cpu()[:, None]
+    judge = _judge_together if hasattr(learner, "adapt_tasks") else _judge_in_turn
+    losses = judge(learner, move_to(learner, batch), loss or mse).detach().double().cpu()[:, None]
     return losses, torch.full_like(losses, torch.nan)
 
 
-def move_to(model: Any, batch: TaskBatch) -> TaskBatch:
-    """The batch in the type and on the device of a model, if that has any."""
+def move_to(learner: Any, batch: TaskBatch) -> TaskBatch:
+    """The batch as a learner takes it, in the type and on the device of its model if it has one."""
+    model: Any = learner if isinstance(learner, nn.Module) else getattr(learner, "model", None)
     like = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return batch if like is None else convert(batch, like.dtype, like.device)
+    if like is None:
+        return batch
+    batch = convert(batch, like.dtype, like.device)
+    if hasattr(learner, "taken"):
+        return learner.taken(batch)
+    return taken_batch(batch, model, like) if hasattr(learner, "adapt_tasks") else batch
 
 
 def _judge_together(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:

@@ -378,6 +378,11 @@ def _predicted_labels(about: Mapping[str, Any]) -> tuple[str, str]:
 def check_one_dimensional(family: Family) -> None:
     """Refuse a family that has no single curve to draw."""
     check_family(family)
+    if family.ways is not None:
+        raise MamlkitError(
+            f"only a curve y(x) can be drawn, but {type(family).__name__} gives labels of "
+            f"{family.ways} classes; mk.plots.comparison() draws tables of any family."
+        )
     if (family.d_in, family.d_out) != (1, 1):
         raise MamlkitError(
             f"only a curve y(x) can be drawn, but {type(family).__name__} has d_in={family.d_in} "

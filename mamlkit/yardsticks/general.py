@@ -300,6 +300,7 @@ def labels_of(
             "take a family such as mk.tasks.Bank, or mk.yardsticks.Bayes for real numbers."
         )
     n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)
+    shots = min(shots, (family.pool or shots + 1) - 1)  # one is left for the query
     drawn: Any = {"generator": fresh_generator(seed), "dtype": torch.float64}
     x, y = family.sample(n_tasks, shots, **drawn).support
     return x, y, family.ways

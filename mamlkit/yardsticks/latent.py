@@ -21,9 +21,15 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.learners.checking import as_numbers
 from mamlkit.losses import Predict
-from mamlkit.tasks.base import Family, Physics, check_family
+from mamlkit.tasks.base import Family, Physics
 from mamlkit.tasks.table import Table
-from mamlkit.yardsticks.general import Bayes, check_one_output, one_output, readings_of
+from mamlkit.yardsticks.general import (
+    Bayes,
+    check_numbers,
+    check_one_output,
+    one_output,
+    readings_of,
+)
 
 Curve = Callable[[Tensor], Tensor]  # x [m, d_in] -> [m, d_out]
 
@@ -464,7 +470,7 @@ def _signal(size: float, width: float) -> Any:
 
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
     """Noise-free training curves on one grid; of a finite family each member once."""
-    check_family(family)
+    check_numbers("this yardstick", family)
     n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)
     return family.curves(n_tasks, generator=fresh_generator(seed))
 

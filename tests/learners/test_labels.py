@@ -110,6 +110,14 @@ def test_whole_numbers_stay_whole_where_the_model_takes_them() -> None:
     assert mk.evaluate(learner, Words(), 1, n_tasks=30).mean[-1] < before
 
 
+def test_costs_and_pictures() -> None:
+    rows = {"MAML": LEARNERS["hinge MAML"](), "head": LEARNERS["ridge head"]()}
+    costs = mk.cost_table(rows, spins(), shots=2, meta_batch=2, repeats=1)
+    assert bool((costs["meta_flops"] > 0).all())
+    with pytest.raises(mk.MamlkitError, match="gives labels of 2 classes"):
+        mk.plots.adaptation_fan(rows["MAML"], spins(), 2)
+
+
 def test_pooled_and_from_scratch_take_spins() -> None:
     bank = spins()
     rows = {

@@ -146,6 +146,10 @@ def test_the_scores_are_those_of_the_gaussians() -> None:
     assert torch.allclose(scores.log_softmax(1), logs.log_softmax(1), atol=1e-10)
 
 
+def test_a_small_bank_gives_what_it_has() -> None:
+    assert Discriminant.fit(blobs(30, n=5)).directions.shape[0] == P
+
+
 def test_pickled_and_padded() -> None:
     bank = blobs(30)
     found = Discriminant.fit(bank, n_tasks=40)
@@ -200,7 +204,7 @@ BAD: dict[str, tuple[Any, str]] = {
         "label 2, but ways=2",
     ),
     "numbers wanted": (lambda: mk.yardsticks.Bayes.fit(blobs(9)), "fits real numbers"),
-    "latent": (lambda: mk.yardsticks.LinearLatent.fit(blobs(9)), "fits real numbers|no curves"),
+    "mean curve wanted": (lambda: mk.yardsticks.MeanCurve.fit(blobs(9)), "fits real numbers"),
 }
 
 
