@@ -291,3 +291,13 @@ def test_what_a_set_network_cannot_take():
     for wrong in ({"hidden": ()}, {"hidden": 3}, {"after": (0,)}, {"activation": "step"}):
         with pytest.raises(mk.MamlkitError):
             mk.models.SetNetwork(2, 3, **wrong)
+
+
+def test_points_of_a_set_network_may_see_the_mean():
+    network = mk.models.SetNetwork(2, 3, hidden=(4, 5, 4), after=(), mixing=True, seed=2).double()
+    x = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(network(x.flip(1)), network(x))
+    h = torch.nn.functional.silu(network.points[0](x))
+    for layer, mean in zip(network.points[1:], network.means, strict=True):
+        h = torch.nn.functional.silu(layer(h) + mean(h.mean(1))[:, None])
+    torch.testing.assert_close(network(x), network.whole[0](h.mean(1)))

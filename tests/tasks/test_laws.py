@@ -122,3 +122,20 @@ def test_what_is_refused():
         DataSets({"line": Law("linear"), "charge": mk.tasks.PointCharges()})
     with pytest.raises(mk.MamlkitError, match="choose from"):
         DataSets({n: Law(n) for n in KNOWN}, ways=2, parts={"train": ["decay", "cubic"]})
+
+
+def test_training_laws_run_backwards_too():
+    train = unseen(0).split("train")
+    assert not unseen(0).split("test").backwards
+    batch = train.sample(200, 1, 2, generator=generator(), dtype=torch.float64)
+    classes, back = batch.physics["classes"].long(), batch.physics["mirrored"]
+    assert float(back.mean()) == pytest.approx(0.5, abs=0.06)
+    power = classes == train.names.index("power")
+    for ways, direction in ((power & (back == 1), -1), (power & (back == 0), 1)):
+        here = ways.gather(1, batch.query.y)
+        x, y = batch.query.x[here].unbind(-1)
+        late = (y.abs() * (x > 0.7)).sum() / (x > 0.7).sum()
+        early = (y.abs() * (x < 0.3)).sum() / (x < 0.3).sum()
+        assert (late - early) * direction > 0.5  # a power grows, or falls
+    with pytest.raises(mk.MamlkitError, match="mirrored"):
+        DataSets({n: Law(n) for n in KNOWN}, ways=2, mirrored=["train"])
