@@ -48,7 +48,9 @@ def test_evidence_of_a_law_by_a_second_code(law):
     own = known(6).sets(law, 3, generator(2))
     found, _ = fits(LAWS[law], own, 0.1)
     for one, log_evidence in zip(own.numpy(), found.tolist(), strict=True):
-        assert log_evidence == pytest.approx(evidence_by_scipy(law, *one.T, 0.1), abs=2e-3)
+        assert log_evidence == pytest.approx(
+            evidence_by_scipy(law, one[:, 0], one[:, 1], 0.1), abs=2e-3
+        )
 
 
 @pytest.mark.parametrize("law", ["linear", "quadratic"])
