@@ -12,8 +12,10 @@ from mamlkit.tasks.collocation import Collocation
 from mamlkit.tasks.equations import EQUATIONS
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.labelled import Bank, Labelled
+from mamlkit.tasks.laws import DataSets, Law
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
+from mamlkit.tasks.mixture import Mixture
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.poisson import Poisson
@@ -34,13 +36,16 @@ __all__ = [
     "Collocation",
     "DampedOscillator",
     "Data",
+    "DataSets",
     "Family",
     "ForeignSource",
     "FreeFall",
     "HookesLaw",
     "Labelled",
+    "Law",
     "LinearLaw",
     "LotkaVolterra",
+    "Mixture",
     "OhmsLaw",
     "Pendulum",
     "PointCharges",

@@ -362,6 +362,31 @@ def left_of(alphas: Tensor, lam: Tensor) -> Tensor:
     return (1 - alphas[:, None] * lam).prod(0)
 
 
+def of_law(B: Tensor, y: Tensor, noise: float, half: float = 0.5, power: int = 2) -> Tensor:
+    covariance = B @ B.T + noise**power * torch.eye(len(y)).to(y)
+    square = y @ torch.linalg.inv(covariance) @ y
+    return -half * (len(y) * math.log(2 * math.pi) + torch.logdet(covariance) + square)
+
+
+def no_volume(B: Tensor, y: Tensor, noise: float) -> Tensor:
+    return -(y @ torch.linalg.inv(B @ B.T + noise**2 * torch.eye(len(y)).to(y)) @ y) / 2
+
+
+def best_fit(B: Tensor, y: Tensor, noise: float) -> Tensor:
+    left = y - B @ torch.linalg.pinv(B) @ y
+    return of_law(0 * B, left, noise)
+
+
+def undivided(features: Tensor, labels: Tensor, new: Tensor) -> Tensor:
+    sums = torch.stack([features[labels == c].sum(0) for c in range(3)])
+    return (new[:, None] - sums).square().sum(-1).argmin(1)
+
+
+def by_means(features: Tensor, labels: Tensor, new: Tensor) -> Tensor:
+    means = torch.stack([features[labels == c].mean(0) for c in range(int(labels.max()) + 1)])
+    return (new[:, None] - means).square().sum(-1).argmin(1)
+
+
 RIGHT: dict[str, Any] = {
     "00.1": -1 - Y,
     "00.2": H * (1 - 1 / 0.6),
@@ -415,6 +440,9 @@ RIGHT: dict[str, Any] = {
     "13.2": life,
     "13.3": latent,
     "13.4": 3.5052,
+    "15.1": 4 - math.log(12),
+    "15.2": lambda B, y, noise: of_law(B, y, noise),
+    "15.3": by_means,
     "16.1": lambda rho: 2 / (1 + (1 - rho * rho) ** 0.5),
     "16.2": over_best,
     "16.3": lambda n, s, m, r: (s - r) / (m - n),
@@ -433,7 +461,7 @@ TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whol
 
 def test_every_exercise_has_an_answer_here() -> None:
     assert sorted(RIGHT) == sorted(EXERCISES)
-    assert len(EXERCISES) == 56
+    assert len(EXERCISES) == 59
 
 
 @pytest.mark.parametrize("exercise", RIGHT)
@@ -1141,6 +1169,20 @@ HINTS: list[tuple[str, Any, str]] = [
     ("11.1", 2 / R, "Both charges add"),
     ("11.1", -2 / R, "both positive"),
     ("11.1", 1.0, "Pythagoras"),
+    ("15.1", 4.0, "price"),
+    ("15.1", math.log(12) - 4, "sign"),
+    ("15.1", 4 - math.log10(12), "natural"),
+    ("15.1", 0.4 - math.log(12), "variance"),
+    ("15.1", 7.0, "k = 2"),
+    ("15.2", lambda B, y, noise: of_law(B, y, noise, power=1), "noise^2"),
+    ("15.2", lambda B, y, noise: of_law(B, y, noise, half=1.0), "1/2"),
+    ("15.2", lambda B, y, noise: no_volume(B, y, noise), "normalisation"),
+    ("15.2", lambda B, y, noise: best_fit(B, y, noise), "averages"),
+    ("15.2", lambda B, y, noise: y.sum(), "B B^T"),
+    ("15.3", lambda f, labels, new: labels[torch.cdist(new, f).argmin(1)], "nearest example"),
+    ("15.3", lambda f, labels, new: undivided(f, labels, new), "Divide"),
+    ("15.3", lambda f, labels, new: torch.zeros(len(new)), "nearest mean"),
+    ("15.3", lambda f, labels, new: labels, "one label"),
     ("11.2", (2.0, 4.0), "wrong order"),
     ("11.2", (4.0952, 2.1905), "far charge"),
     ("11.2", (1.0, 1.0), "Two equations"),

@@ -14,6 +14,7 @@ from mamlkit.course.recipes import (
     charges,
     family,
     finn2017,
+    laws,
     oscillator,
     packs,
     pendulum,
@@ -29,7 +30,7 @@ __all__ = ["COMMANDS", "RECIPES", "SHIPPED_SEEDS", "shipped", "shipped_notes", "
 #: The recipes by name.
 RECIPES: dict[str, Recipe] = {
     module.RECIPE.name: module.RECIPE
-    for module in (finn2017, family, bands, oscillator, predators, charges, pendulum, pinns)
+    for module in (finn2017, family, bands, oscillator, predators, charges, pendulum, pinns, laws)
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
 COMMANDS: dict[str, tuple[str, Callable[[Path], None]]] = {
