@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -35,49 +35,50 @@ def grid_of(shape: Shape, refine: float = 1.0) -> dict[str, Tensor]:
     return dict(zip(shape.ranges, values.unbind(1), strict=True))
 
 
-def fits(shape: Shape, sets: Tensor, noise: float, refine: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Fit a law to data sets ``[n_sets, n, 2]``, on a grid of its numbers.
+def log_evidence(shape: Shape, sets: Tensor, noise: float, refine: float = 1.0) -> Tensor:
+    """The log evidence of a law for data sets ``[n_sets, n, 2]``, ``[n_sets]``: the mean of the
+    evidence over a grid of its numbers.
 
     For fixed numbers p the law is a Bayesian linear regression: y = B a + noise, a ~ N(0, 1). With
     G = B^T B and c = B^T y, the evidence of a cell is
 
     log N(y; 0, B B^T + s^2) = -(n log(2 pi s^2) + log det(1 + G/s^2) + y^T y/s^2
-    - c^T (1 + G/s^2)^-1 c / s^4) / 2,
-
-    and the least squares are y^T y - c^T G^-1 c.
-
-    Returns, for each set, the log evidence of the law, ``[n_sets]`` (the mean over the grid, in
-    the sense of probabilities), and the least sum of squares over the grid.
+    - c^T (1 + G/s^2)^-1 c / s^4) / 2.
     """
+    n, found = sets.shape[1], []
+    for gram, c, total in _moments(shape, sets, refine):
+        lower = torch.linalg.cholesky(torch.eye(c.shape[-2], dtype=c.dtype) + gram / noise**2)
+        half = torch.linalg.solve_triangular(lower, c, upper=False)[..., 0]
+        log_det = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # [m, cells]
+        square = (total - half.square().sum(-1) / noise**2) / noise**2
+        of_cell = -(n * math.log(2 * math.pi * noise**2) + log_det + square) / 2
+        found.append(of_cell.logsumexp(-1) - math.log(of_cell.shape[1]))
+    return torch.cat(found)
+
+
+def least_squares(shape: Shape, sets: Tensor, refine: float = 1.0) -> Tensor:
+    """The sum of squares that the best fit of a law leaves of data sets ``[n_sets, n, 2]``,
+    ``[n_sets]``: the least of y^T y - c^T G^-1 c over the grid, as in :func:`log_evidence`.
+    """
+    found = []
+    for gram, c, total in _moments(shape, sets, refine):
+        # A little of 1, so that a basis that vanishes on all points can be solved for.
+        lower = torch.linalg.cholesky(gram + 1e-9 * torch.eye(c.shape[-2], dtype=c.dtype))
+        half = torch.linalg.solve_triangular(lower, c, upper=False)[..., 0]
+        found.append((total - half.square().sum(-1)).min(-1).values.clamp(min=0.0))
+    return torch.cat(found)
+
+
+def _moments(shape: Shape, sets: Tensor, refine: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """G ``[m, cells, k, k]``, c ``[m, cells, k, 1]`` and y^T y ``[m, 1]``, some sets at a time."""
     grid = grid_of(shape, refine)
     cells = len(next(iter(grid.values()))) if grid else 1
-    k, n = shape.amplitudes(), sets.shape[1]
-    size = max(1, CHUNK // (cells * n * k))
-    parts = [sets[i : i + size].double() for i in range(0, len(sets), size)]
-    found = [_fit(shape, grid, part, noise) for part in parts]
-    log_evidence, squares = (torch.cat(each) for each in zip(*found, strict=True))
-    return log_evidence, squares
-
-
-def _fit(
-    shape: Shape, grid: Mapping[str, Tensor], sets: Tensor, noise: float
-) -> tuple[Tensor, Tensor]:
-    x, y = sets.unbind(-1)  # [m, n]
-    basis = shape.basis(x[:, None], **{name: v[:, None] for name, v in grid.items()})
-    b = torch.stack(basis, dim=-1)  # [m, cells, n, k]
-    eye = torch.eye(b.shape[-1], dtype=b.dtype)
-    gram, c = b.mT @ b, b.mT @ y[:, None, :, None]  # [m, cells, k, k], [m, cells, k, 1]
-    total = y.square().sum(-1)[:, None]  # [m, 1]
-    lower = torch.linalg.cholesky(eye + gram / noise**2)
-    half = torch.linalg.solve_triangular(lower, c, upper=False)[..., 0]
-    log_det = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # [m, cells]
-    square = (total - half.square().sum(-1) / noise**2) / noise**2
-    log_evidence = -(y.shape[1] * math.log(2 * math.pi * noise**2) + log_det + square) / 2
-    # A little of 1, so that a basis that vanishes on all points can be solved for.
-    lower = torch.linalg.cholesky(gram + 1e-9 * eye)
-    half = torch.linalg.solve_triangular(lower, c, upper=False)[..., 0]
-    least = (total - half.square().sum(-1)).min(-1).values.clamp(min=0.0)
-    return log_evidence.logsumexp(-1) - math.log(log_evidence.shape[1]), least
+    size = max(1, CHUNK // (cells * sets.shape[1] * shape.amplitudes()))
+    for i in range(0, len(sets), size):
+        x, y = sets[i : i + size].double().unbind(-1)  # [m, n] each
+        basis = shape.basis(x[:, None], **{name: v[:, None] for name, v in grid.items()})
+        b = torch.stack(basis, dim=-1)  # [m, cells, n, k]
+        yield b.mT @ b, b.mT @ y[:, None, :, None], y.square().sum(-1)[:, None]
 
 
 def log_residuals(
@@ -87,7 +88,7 @@ def log_residuals(
     times finer: log10 of the mean square, in units of that of the noise and not below .1 of it,
     ``[n_sets, laws]``.
     """
-    left = [fits(LAWS[one_of("law", law, LAWS)], sets, noise, refine)[1] for law in laws]
+    left = [least_squares(LAWS[one_of("law", law, LAWS)], sets, refine) for law in laws]
     return (torch.stack(left, 1) / sets.shape[1] / noise**2).clamp(min=0.1).log10()
 
 
@@ -136,10 +137,12 @@ class KnownLaws:
         unit = torch.tensor([1.0, self.spread], dtype=torch.float64)
         for law in self.laws:  # in units of an amplitude; that moves all evidences alike
             shape, noise = LAWS[law], self.noise / self.spread
-            evidence, squares = fits(shape, sets / unit, noise, self.refine)
+            if self.by == "evidence":
+                found.append(log_evidence(shape, sets / unit, noise, self.refine))
+                continue
             k = shape.amplitudes() + len(shape.ranges)
-            bic = squares / noise**2 + k * math.log(sets.shape[1])
-            found.append(evidence if self.by == "evidence" else -bic / 2)
+            squares = least_squares(shape, sets / unit, self.refine)
+            found.append(-(squares / noise**2 + k * math.log(sets.shape[1])) / 2)
         return torch.stack(found, 1).to(sets)
 
 

@@ -13,8 +13,7 @@ from scipy.stats import multivariate_normal
 
 import mamlkit as mk
 from mamlkit.tasks.laws import KNOWN, LAWS, known
-from mamlkit.yardsticks import ByEvidence, KnownLaws, log_residuals
-from mamlkit.yardsticks.which_law import fits
+from mamlkit.yardsticks import ByEvidence, KnownLaws, log_residuals, which_law
 
 
 def generator(seed=0):
@@ -46,22 +45,23 @@ def evidence_by_scipy(law, x, y, noise):
 @pytest.mark.parametrize("law", ["sinusoid", "decay", "power"])
 def test_evidence_of_a_law_by_a_second_code(law):
     own = known(6).sets(law, 3, generator(2))
-    found, _ = fits(LAWS[law], own, 0.1)
-    for one, log_evidence in zip(own.numpy(), found.tolist(), strict=True):
-        assert log_evidence == pytest.approx(
-            evidence_by_scipy(law, one[:, 0], one[:, 1], 0.1), abs=2e-3
-        )
+    found = which_law.log_evidence(LAWS[law], own, 0.1)
+    for one, value in zip(own.numpy(), found.tolist(), strict=True):
+        assert value == pytest.approx(evidence_by_scipy(law, one[:, 0], one[:, 1], 0.1), abs=2e-3)
 
 
 @pytest.mark.parametrize("law", ["linear", "quadratic"])
 def test_a_law_without_other_numbers_is_a_normal_density(law):
     own = known(7).sets(law, 2, generator(1))
-    found, squares = fits(LAWS[law], own, 0.1)
-    for one, log_evidence, least in zip(own, found, squares, strict=True):
+    found, squares = (
+        which_law.log_evidence(LAWS[law], own, 0.1),
+        which_law.least_squares(LAWS[law], own),
+    )
+    for one, value, least in zip(own, found, squares, strict=True):
         b = torch.stack(LAWS[law].basis(one[:, 0]), 1)
         cov = b @ b.T + 0.01 * torch.eye(7).double()
         right = multivariate_normal.logpdf(one[:, 1], np.zeros(7), cov.numpy())
-        assert float(log_evidence) == pytest.approx(right, rel=1e-9)
+        assert float(value) == pytest.approx(right, rel=1e-9)
         residual = np.linalg.lstsq(b.numpy(), one[:, 1].numpy())[1][0]
         assert float(least) == pytest.approx(float(residual), rel=1e-5)
 
@@ -94,7 +94,7 @@ def test_bayes_is_calibrated_and_bic_is_not_better(bank):
 def test_least_squares_on_the_grid_are_those_of_a_polished_fit(bank):
     sets, _ = bank
     x, y = sets[80:90].unbind(-1)  # sinusoids
-    _, found = fits(LAWS["sinusoid"], sets[80:90], 0.1)
+    found = which_law.least_squares(LAWS["sinusoid"], sets[80:90])
     for one, (at, seen) in zip(found.tolist(), zip(x.numpy(), y.numpy(), strict=True), strict=True):
 
         def off(p, at=at, seen=seen):
