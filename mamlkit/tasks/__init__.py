@@ -12,7 +12,7 @@ from mamlkit.tasks.collocation import Collocation
 from mamlkit.tasks.equations import EQUATIONS
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.labelled import Bank, Labelled
-from mamlkit.tasks.laws import DataSets, Law
+from mamlkit.tasks.laws import DataSets, NamedLaw
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
 from mamlkit.tasks.mixture import Mixture
@@ -42,10 +42,10 @@ __all__ = [
     "FreeFall",
     "HookesLaw",
     "Labelled",
-    "Law",
     "LinearLaw",
     "LotkaVolterra",
     "Mixture",
+    "NamedLaw",
     "OhmsLaw",
     "Pendulum",
     "PointCharges",

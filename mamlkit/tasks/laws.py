@@ -136,7 +136,7 @@ GROUPS = (
 )
 
 
-class Law(Family):
+class NamedLaw(Family):
     """One law with its amplitudes and other numbers drawn anew for each task, x in 0..1.
 
     Args:
@@ -280,7 +280,7 @@ class DataSets(Labelled):
 
 def known(points: int = 12, noise: float = 0.1) -> DataSets:
     """Which of the six laws of :data:`KNOWN` made a data set of so many readings?"""
-    return DataSets({name: Law(name, noise) for name in KNOWN}, points)
+    return DataSets({name: NamedLaw(name, noise) for name in KNOWN}, points)
 
 
 def unseen(
@@ -288,11 +288,12 @@ def unseen(
 ) -> DataSets:
     """Which of ``ways`` laws made a data set, told by examples alone? The parts are disjoint sets
     of laws: group ``fold`` of :data:`GROUPS` is "test", the next is "validation", and the other
-    two are "train", where laws are run backwards as well. Amplitudes are N(0, ``spread``^2).
+    two are "train", where laws are run backwards as well. Amplitudes have the
+    standard deviation ``spread``.
     """
     if count("fold", fold, least=0) >= len(GROUPS):
         raise MamlkitError(f"fold={fold}, but there are {len(GROUPS)} groups of laws, from 0.")
     turned = [*GROUPS[fold:], *GROUPS[:fold]]
     parts = {"test": turned[0], "validation": turned[1], "train": (*turned[2], *turned[3])}
-    laws = {name: Law(name, noise, spread) for group in GROUPS for name in group}
+    laws = {name: NamedLaw(name, noise, spread) for group in GROUPS for name in group}
     return DataSets(laws, points, ways, parts=parts, mirrored=("train",))

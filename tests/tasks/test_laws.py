@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mamlkit as mk
-from mamlkit.tasks import DataSets, HookesLaw, Law, Sinusoid
+from mamlkit.tasks import DataSets, HookesLaw, NamedLaw, Sinusoid
 from mamlkit.tasks.laws import GROUPS, KNOWN, LAWS, known, unseen
 
 
@@ -16,7 +16,7 @@ def generator(seed=0):
 
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_is_linear_in_amplitudes_that_are_standard_normal(name):
-    law = Law(name, noise=0.0)
+    law = NamedLaw(name, noise=0.0)
     batch = law.sample(4000, 6, generator=generator(), dtype=torch.float64)
     y, p, k = batch.support.y[..., 0], batch.physics, LAWS[name].amplitudes()
     basis = LAWS[name].basis(
@@ -35,7 +35,7 @@ def test_a_law_is_linear_in_amplitudes_that_are_standard_normal(name):
 
 
 def test_noise_and_spread():
-    loud = Law("decay", noise=0.5, spread=2.0)
+    loud = NamedLaw("decay", noise=0.5, spread=2.0)
     batch = loud.sample(3000, 8, generator=generator(), dtype=torch.float64)
     assert float(batch.physics["a1"].std()) == pytest.approx(2, abs=0.1)
     off = batch.support.y - loud._evaluate(batch.support.x, batch.physics)
@@ -111,17 +111,17 @@ def test_families_of_the_readers_own():
 
 def test_what_is_refused():
     with pytest.raises(mk.MamlkitError, match="choose from"):
-        Law("cubic")
+        NamedLaw("cubic")
     with pytest.raises(mk.MamlkitError, match="two families"):
-        DataSets({"one": Law("decay")})
+        DataSets({"one": NamedLaw("decay")})
     with pytest.raises(mk.MamlkitError, match="ways=4"):
-        DataSets({n: Law(n) for n in KNOWN[:3]}, ways=4)
+        DataSets({n: NamedLaw(n) for n in KNOWN[:3]}, ways=4)
     with pytest.raises(mk.MamlkitError, match="ways=5"):
         unseen(0, ways=5).split("test")
     with pytest.raises(mk.MamlkitError, match="d_in=1"):
-        DataSets({"line": Law("linear"), "charge": mk.tasks.PointCharges()})
+        DataSets({"line": NamedLaw("linear"), "charge": mk.tasks.PointCharges()})
     with pytest.raises(mk.MamlkitError, match="choose from"):
-        DataSets({n: Law(n) for n in KNOWN}, ways=2, parts={"train": ["decay", "cubic"]})
+        DataSets({n: NamedLaw(n) for n in KNOWN}, ways=2, parts={"train": ["decay", "cubic"]})
 
 
 def test_training_laws_run_backwards_too():
@@ -138,4 +138,4 @@ def test_training_laws_run_backwards_too():
         early = (y.abs() * (x < 0.3)).sum() / (x < 0.3).sum()
         assert (late - early) * direction > 0.5  # a power grows, or falls
     with pytest.raises(mk.MamlkitError, match="mirrored"):
-        DataSets({n: Law(n) for n in KNOWN}, ways=2, mirrored=["train"])
+        DataSets({n: NamedLaw(n) for n in KNOWN}, ways=2, mirrored=["train"])

@@ -14,7 +14,7 @@ from mamlkit.learners.meta import MetaLearner
 from mamlkit.losses import cross_entropy
 from mamlkit.models import MLP, SetNetwork
 from mamlkit.tasks import Family
-from mamlkit.tasks.laws import GROUPS, KNOWN, Law, known, unseen
+from mamlkit.tasks.laws import GROUPS, KNOWN, NamedLaw, known, unseen
 from mamlkit.training.loop import Plan
 
 POINTS = (5, 10, 20, 40)  # readings in a data set of a known law
@@ -55,7 +55,7 @@ def build(name: str, seed: int = 0) -> MetaLearner:
     check("laws", name, PROTOCOLS)
     kind = name.partition("-")[0]
     if kind == "head":
-        features = MLP(1, 8, x_range=Law.x_range, seed=seed).float()
+        features = MLP(1, 8, x_range=NamedLaw.x_range, seed=seed).float()
         return BayesianHead(features, 8, noise=0.3)
     network: dict[str, Any] = {"activation": "gelu", "seed": seed}
     if kind == "known":  # nothing adapts: one classifier for all data sets
@@ -73,7 +73,7 @@ def tasks(name: str, part: str = "train") -> Family:
     kind, _, which = name.partition("-")
     if kind == "known":
         return known(int(which))
-    return Law(which) if kind == "head" else unseen(int(which)).split(part)
+    return NamedLaw(which) if kind == "head" else unseen(int(which)).split(part)
 
 
 RECIPE = Recipe(
