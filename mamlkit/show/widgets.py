@@ -237,7 +237,11 @@ def solver_work(
     instance = chosen.at(middle | parameters)
     truth = solve(instance, "LSODA", 1e-12, 10**7).states
     runs = {name: solve(instance, name, tolerance) for name in METHODS}
-    assert truth is not None
+    if truth is None:
+        raise MamlkitError(
+            f"{equation} with {middle | parameters} has no solution that LSODA finds; choose "
+            "parameters nearer to the ranges of mk.tasks.EQUATIONS."
+        )
     errors = {name: solution_error(instance, run.states, truth) for name, run in runs.items()}
     with mpl.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6))
