@@ -305,3 +305,69 @@ class CNN(nn.Module):
         for convolution in self.convolutions:
             x = nn.functional.avg_pool2d(self.activation(convolution(x)), 2)
         return self.head(x.mean(dim=(-2, -1)))
+
+
+class SetNetwork(nn.Module):
+    """A network for sets (deep sets: Zaheer et al. 2017, arXiv:1703.06114, theorem 2),
+    ``[n_sets, n_points, d_in] -> [n_sets, d_out]``: the same whatever the order of the points.
+
+    A network gives each point features, their mean over the points says what the set is like, and a
+    second network reads it: f(X) = rho(mean over x in X of phi(x)). With data sets as sets, a point
+    is a place and a reading, (x, y). How many points there are, the mean does not tell.
+
+    Args:
+        d_in, d_out: numbers a point has, and numbers given out.
+        hidden: widths of the layers of phi; at least one.
+        after: widths of the hidden layers of rho; ``()`` makes it linear.
+        mixing: let each layer of phi after the first see the mean over the set as well (the
+            equivariant layers of the paper, eq. 4, with a mean): a point can then be judged in the
+            light of the others.
+        activation: as for :class:`MLP`.
+        seed: fixes the random start.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        hidden: Sequence[int] = (64, 64),
+        after: Sequence[int] = (64,),
+        mixing: bool = False,
+        activation: str = "silu",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not (widths := _widths(hidden)):
+            raise MamlkitError(
+                "SetNetwork needs hidden layers for its points; give hidden a width."
+            )
+        self.d_in = count("d_in", d_in)
+        self.activation = ACTIVATIONS[one_of("activation", activation, ACTIVATIONS)]
+        generator = fresh_generator(seed)
+        sizes = [widths[-1], *_widths(after), count("d_out", d_out)]
+        self.points = nn.ModuleList(
+            _layer(generator, nn.Linear, m, n) for m, n in pairwise([self.d_in, *widths])
+        )
+        self.whole = nn.ModuleList(_layer(generator, nn.Linear, m, n) for m, n in pairwise(sizes))
+        self.means = nn.ModuleList(
+            _layer(generator, nn.Linear, m, n, bias=False) for m, n in pairwise(widths) if mixing
+        )
+
+    def extra_repr(self) -> str:
+        """The activation, for printing."""
+        return f"activation={self.activation.__name__}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[n_sets, n_points, d_in] -> [n_sets, d_out]``."""
+        if x.ndim < 3 or x.shape[-1] != self.d_in or not x.shape[-2]:
+            raise _cannot_take(
+                self, x, f"it takes sets, [n_sets, n_points, {self.d_in}], of one point or more"
+            )
+        for i, layer in enumerate(self.points):
+            seen = self.means[i - 1](x.mean(-2, keepdim=True)) if i and self.means else 0.0
+            x = self.activation(layer(x) + seen)
+        x = x.mean(dim=-2)
+        *hidden, head = self.whole
+        for layer in hidden:
+            x = self.activation(layer(x))
+        return head(x)

@@ -33,6 +33,8 @@ WIDGETS = {
     "11_reading_charges_from_weights": "charges read off: ",
     "12_pinns_that_start_warm": ", told start: error ",
     "13_bring_your_own_table": " known: length 1.5 after ",
+    "14_which_magnet": " made the new one: ",
+    "16_choosing_a_solver": "Calls at tolerance ",
 }
 FLAGS = [
     "--no-sandbox",

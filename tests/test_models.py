@@ -241,3 +241,63 @@ def test_a_lattice_that_is_too_small_for_the_layers() -> None:
     words = r"2 x 5 is too small for a CNN of 2 layers, .* needs 4 sites .* widths: 1 at most"
     with pytest.raises(mk.MamlkitError, match=words):
         mk.models.CNN(1, 3)(torch.ones(2, 1, 2, 5))
+
+
+def test_a_set_network_does_not_see_the_order_of_points():
+    network = mk.models.SetNetwork(2, 3, hidden=(8, 8), after=(6,), seed=4).double()
+    x = torch.randn(5, 7, 2, generator=torch.Generator().manual_seed(0)).double()
+    order = torch.tensor([3, 1, 6, 0, 5, 2, 4])
+    torch.testing.assert_close(network(x[:, order]), network(x))
+    torch.testing.assert_close(network(torch.cat([x, x], 1)), network(x))  # a mean, no sum
+    changed = x.clone()
+    changed[0, 3, 1] += 1
+    assert ((network(changed) - network(x)).abs().amax(1) > 1e-6).tolist() == [True] + [False] * 4
+
+
+def test_a_set_network_is_rho_of_the_mean_of_phi():
+    """With linear rho and one layer, by hand."""
+    network = mk.models.SetNetwork(2, 1, hidden=(4,), after=(), activation="tanh").double()
+    x = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0)).double()
+    w, b = (network.get_parameter(f"points.0.{name}") for name in ("weight", "bias"))
+    v, c = (network.get_parameter(f"whole.0.{name}") for name in ("weight", "bias"))
+    torch.testing.assert_close(network(x), torch.tanh(x @ w.T + b).mean(1) @ v.T + c)
+
+
+def test_a_set_network_starts_by_its_seed_and_works_in_every_learner():
+    one, same, other = (mk.models.SetNetwork(2, 3, hidden=(4,), seed=s) for s in (1, 1, 2))
+    x = torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(one(x), same(x))
+    assert not torch.equal(one(x), other(x))
+    y = torch.arange(6) % 3
+    for learner in (
+        mk.Prototypes(one, 3),
+        mk.ClassifierHead(one, 3),
+        mk.MAML(one, loss=mk.losses.cross_entropy),
+    ):
+        batch = mk.TaskBatch(*(mk.Data(x[None].repeat(2, 1, 1, 1), y.repeat(2, 1)),) * 2, {})
+        learner.query_losses(batch).sum().backward()
+        assert all(
+            p.grad is not None and p.grad.isfinite().all()
+            for p in learner.model.points.parameters()
+        )
+        assert learner.adapt(x, y)(x[:4]).shape == (4, 3)
+
+
+def test_what_a_set_network_cannot_take():
+    network = mk.models.SetNetwork(2, 3)
+    for shape in ((5, 7, 3), (7, 2), (5, 0, 2)):
+        with pytest.raises(mk.MamlkitError, match="n_points"):
+            network(torch.zeros(shape))
+    for wrong in ({"hidden": ()}, {"hidden": 3}, {"after": (0,)}, {"activation": "step"}):
+        with pytest.raises(mk.MamlkitError):
+            mk.models.SetNetwork(2, 3, **wrong)
+
+
+def test_points_of_a_set_network_may_see_the_mean():
+    network = mk.models.SetNetwork(2, 3, hidden=(4, 5, 4), after=(), mixing=True, seed=2).double()
+    x = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(network(x.flip(1)), network(x))
+    h = torch.nn.functional.silu(network.points[0](x))
+    for layer, mean in zip(network.points[1:], network.means, strict=True):
+        h = torch.nn.functional.silu(layer(h) + mean(h.mean(1))[:, None])
+    torch.testing.assert_close(network(x), network.whole[0](h.mean(1)))

@@ -44,16 +44,18 @@ def test_the_python_example_runs_and_learns():
 def test_the_page_on_families_runs_from_top_to_bottom():
     page = (ROOT / "docs" / "write_a_family.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     names: dict = {}
     for block in blocks:
-        shorter = block.replace("iterations=2000", "iterations=20, progress=False")
+        shorter = re.sub(r"iterations=(2000|500)", "iterations=20, progress=False", block)
         exec(compile(shorter, "write_a_family.md", "exec"), names)
     assert names["batch"].support.x.shape == (4, 5, 1)
     seen = mk.evaluate(names["mover"], names["Cooling"](), 1, n_tasks=9, queries=2)
     assert seen.mean.shape == (4,)
     places = [names["Pendulums"]().split(p).members.tolist() for p in ("train", "test")]
     assert not set(places[0]) & set(places[1])
+    assert names["coins"].sample(3, shots=5).support.y.shape == (3, 10)
+    assert names["bank"].split("test").sample(1, 1).support.x.shape == (1, 3, 1, 8, 8)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")

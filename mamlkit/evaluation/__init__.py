@@ -14,19 +14,26 @@ from mamlkit.evaluation.curves import (
     tune,
     zero_step_gap,
 )
+from mamlkit.evaluation.work import Ratio, penalised, ratio, single_best, spent, virtual_best
 
 __all__ = [
     "Curve",
     "Paired",
+    "Ratio",
     "calibration",
     "compare",
     "cost_table",
     "error_against_shots",
     "evaluate",
     "half_width",
+    "penalised",
+    "ratio",
     "recalibrate",
     "shuffled_support",
+    "single_best",
+    "spent",
     "summary",
     "tune",
+    "virtual_best",
     "zero_step_gap",
 ]

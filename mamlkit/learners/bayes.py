@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mamlkit.checks import count, number
+from mamlkit.checks import as_tensor, count, number
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.learners.beliefs import AdaptedGaussian, Belief, Gaussian, gaussian_nll
+from mamlkit.learners.checking import as_data
 from mamlkit.learners.heads import ClosedForm, Features
+from mamlkit.learners.vectorise import each, run
+from mamlkit.tasks.base import Data
 
 
 def condition(
@@ -114,6 +118,51 @@ class BayesianHead(ClosedForm):
             return (covariance**2 / measured[:, None]).mean((0, 1))
 
         return Belief(distribution, gain, self.noise)
+
+    def evidence(self, x: Any, y: Tensor | None = None) -> Tensor:
+        """How well the prior of this head foretells the points of a task: log p(y | x) before
+        anything is learned from them, outputs added up. Of several heads, the one whose world a
+        task comes from should give it the greatest.
+
+        Each output is N(phi mean, phi root root^T phi^T + noise^2) at all points together (Bishop
+        2006, eq. 3.86, with the head's own mean): noise is about phi(x) w, as in adapting, and that
+        of a reading of weight w is noise / sqrt(w).
+
+        Args:
+            x: ``[n, d_in]`` with ``y [n, d_out]``, one NamedTuple of both, or of many tasks
+                ``[n_tasks, n, ..]``.
+
+        Returns a scalar, or ``[n_tasks]``; differentiable in the head's parameters.
+        """
+        like, given = dict(self.model.named_parameters()), x if y is None else Data(x, y)
+        alone = getattr(getattr(given, "y", None), "ndim", 2) < 3
+        if alone:
+            data = as_data(given, None, like)
+            tasks = type(data)(*(leaf[None] for leaf in data))
+        else:
+            named = zip(given._fields, given, strict=True)
+            tasks = type(given)(*(as_tensor(name, leaf, like) for name, leaf in named))
+        self.check_support(tasks)
+        return run(self, lambda: each(self._evidence)(tasks))[0 if alone else ...]
+
+    def _evidence(self, data: Any) -> Tensor:
+        """The log evidence of one task."""
+        weight = getattr(data, "weight", None)
+        weight = torch.ones_like(data.y) if weight is None else weight.expand_as(data.y)
+        phi = self.features(data.x)  # [n, p]
+        error = data.y.mT - self.prior_mean @ phi.mT  # [d_out, n]
+        scale = weight.mT.sqrt() / self.noise[:, None]  # [d_out, n]: 0 for padding
+        b = scale[..., None] * (phi @ self.prior_root)  # [d_out, n, p]
+        eye = torch.eye(phi.shape[-1], dtype=phi.dtype, device=phi.device)
+        lower = torch.linalg.cholesky(eye + b.mT @ b)
+        z = scale * error
+        half = torch.linalg.solve_triangular(lower, b.mT @ z[..., None], upper=False)
+        there = weight.mT > 0
+        spread = (
+            -2 * scale.where(there, 1.0).log().sum() + math.log(2 * math.pi) * there.to(z).sum()
+        )
+        log_det = 2 * lower.diagonal(dim1=-2, dim2=-1).log().sum()
+        return -(spread + log_det + z.square().sum() - half.square().sum()) / 2
 
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not ``[n_tasks, n, d_out]``."""

@@ -21,18 +21,23 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mamlkit.checks import count, fresh_generator, number
+from mamlkit.checks import count, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import adapt_one
 from mamlkit.show.plots import (
+    COLOURS,
     STYLE,
     check_one_dimensional,
     draw_task,
+    line,
     predictions,
     task_to_draw,
 )
 from mamlkit.tasks.base import Data, Family, TaskBatch
+from mamlkit.tasks.equations import EQUATIONS
 from mamlkit.tasks.ising import BONDS, swendsen_wang
+from mamlkit.tasks.solver_choice import ACCURACY, CAP, METHODS, path, solve
+from mamlkit.tasks.solver_choice import error as solution_error
 
 Range = tuple[float, float, float]  # least, median, largest
 MOST = 20  # where the sliders of whole numbers end, unless they have to start beyond
@@ -200,6 +205,66 @@ def draw(
             ax.legend(loc="best")
     readings = f"{family.name_of(truth)}, {len(support.x)} reading{'s' * (len(support.x) > 1)}"
     return figure, f"{readings}. Root-mean-square error of {quantity(family)}: {sentence}."
+
+
+def solver_work(
+    equation: str = "van der Pol",
+    tolerance: float = 1e-4,
+    method: str = "RK45",
+    **parameters: float,
+) -> tuple[Figure, str]:
+    """One differential equation, solved by five methods at one tolerance: where a method stops on
+    its way, and how many calls of the right-hand side each needs.
+
+    Args:
+        equation: one of :data:`mamlkit.tasks.equations.EQUATIONS`.
+        tolerance: the relative tolerance that each method is given.
+        method: whose steps are drawn, one of :data:`mamlkit.tasks.solver_choice.METHODS`.
+        parameters: of the equation; those not named are in the middle of their ranges.
+
+    Returns:
+        the figure, with a hatched bar where a method misses a global error of 1e-4, and a line that
+        states calls and errors.
+    """
+    one_of("equation", equation, EQUATIONS)
+    one_of("method", method, METHODS)
+    chosen = EQUATIONS[equation]
+    if unknown := sorted(set(parameters) - set(chosen.ranges)):
+        raise MamlkitError(f"{equation} has no {unknown}; it has {list(chosen.ranges)}.")
+    middle = {
+        name: (low * high) ** 0.5 if kind == "log" else (low + high) / 2
+        for name, (low, high, kind) in chosen.ranges.items()
+    }
+    instance = chosen.at(middle | parameters)
+    truth = solve(instance, "LSODA", 1e-12, 10**7).states
+    runs = {name: solve(instance, name, tolerance) for name in METHODS}
+    if truth is None:
+        raise MamlkitError(
+            f"{equation} with {middle | parameters} has no solution that LSODA finds; choose "
+            "parameters nearer to the ranges of mk.tasks.EQUATIONS."
+        )
+    errors = {name: solution_error(instance, run.states, truth) for name, run in runs.items()}
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6))
+        t, y = path(instance, method, tolerance)
+        left.plot(t, y[:, 0] / instance.scale[0], **{**line(0), "linewidth": 1.0})
+        left.plot(t, y[:, 0] / instance.scale[0], "|", color=COLOURS[1], label="where it stops")
+        left.set(xlabel="time", ylabel="first variable, in units of its scale")
+        left.set_title(f"{equation}: {len(t) - 1} steps of {method}")
+        left.legend(loc="best")
+        for i, (name, run) in enumerate(runs.items()):
+            good = errors[name] <= ACCURACY
+            hatch, colour = None if good else "//", COLOURS[i] if good else "white"
+            right.barh(name, run.calls, color=colour, edgecolor=COLOURS[i], hatch=hatch)
+        right.set(xscale="log", xlim=(5, 3 * CAP), xlabel="calls (hatched: error above 1e-4)")
+        right.invert_yaxis()
+    said = [
+        f"{name} gave up after {CAP}"
+        if runs[name].states is None
+        else f"{name} {runs[name].calls} (error {errors[name]:.1e})"
+        for name in METHODS
+    ]
+    return figure, f"Calls at tolerance {tolerance:.0e}: {', '.join(said)}."
 
 
 def magnets(

@@ -9,6 +9,7 @@ from mamlkit.tasks.charges import (
     point_potential,
 )
 from mamlkit.tasks.collocation import Collocation
+from mamlkit.tasks.equations import EQUATIONS
 from mamlkit.tasks.fluids import VapourPressure
 from mamlkit.tasks.ising import (
     HiddenGauge,
@@ -19,17 +20,21 @@ from mamlkit.tasks.ising import (
     swendsen_wang,
 )
 from mamlkit.tasks.labelled import Bank, Labelled
+from mamlkit.tasks.laws import DataSets, NamedLaw
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
+from mamlkit.tasks.mixture import Mixture
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.poisson import Poisson
 from mamlkit.tasks.scales import Scales
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
+from mamlkit.tasks.solver_choice import SolverChoice
 from mamlkit.tasks.table import MEASURED, Table, measured
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
 __all__ = [
+    "EQUATIONS",
     "FINN_2017",
     "MEASURED",
     "SURFACE_GRAVITY",
@@ -39,6 +44,7 @@ __all__ = [
     "Collocation",
     "DampedOscillator",
     "Data",
+    "DataSets",
     "Family",
     "ForeignSource",
     "FreeFall",
@@ -47,6 +53,8 @@ __all__ = [
     "Labelled",
     "LinearLaw",
     "LotkaVolterra",
+    "Mixture",
+    "NamedLaw",
     "OhmsLaw",
     "Pendulum",
     "PointCharges",
@@ -54,6 +62,7 @@ __all__ = [
     "Readings",
     "Scales",
     "Sinusoid",
+    "SolverChoice",
     "Table",
     "TaskBatch",
     "Trajectories",

@@ -25,15 +25,18 @@ from mamlkit.yardsticks.latent import (
     ProbabilisticPCA,
     interpolate,
 )
+from mamlkit.yardsticks.which_law import ByEvidence, KnownLaws, log_residuals
 
 __all__ = [
     "Bayes",
     "BurgersDifferences",
+    "ByEvidence",
     "Classifier",
     "CurveFit",
     "Discriminant",
     "FromScratch",
     "GaussianProcess",
+    "KnownLaws",
     "LeastSquares",
     "LeeKesler",
     "LineThroughCriticalPoint",
@@ -46,5 +49,6 @@ __all__ = [
     "Ridge",
     "Zero",
     "interpolate",
+    "log_residuals",
     "polynomial",
 ]

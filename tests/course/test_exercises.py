@@ -344,6 +344,49 @@ def break_even(training: float, random: float, learned: float) -> float:
     return training / (random - learned) if random > learned else math.inf
 
 
+def over_best(
+    work: Tensor, cap: float, factor: float = 10.0, mean: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    filled = torch.where(work > cap, factor * cap, work)
+    times = filled / filled.min(1, keepdim=True).values
+    return times.log().mean(0).exp() if mean is None else mean(times)
+
+
+def by_numpy(work: Tensor, cap: float) -> Any:
+    w = work.numpy().copy()
+    w[w > cap] = 10 * cap
+    return np.prod(w / w.min(1)[:, None], axis=0) ** (1 / len(w))
+
+
+def left_of(alphas: Tensor, lam: Tensor) -> Tensor:
+    return (1 - alphas[:, None] * lam).prod(0)
+
+
+def of_law(B: Tensor, y: Tensor, noise: float, half: float = 0.5, power: int = 2) -> Tensor:
+    covariance = B @ B.T + noise**power * torch.eye(len(y)).to(y)
+    square = y @ torch.linalg.inv(covariance) @ y
+    return -half * (len(y) * math.log(2 * math.pi) + torch.logdet(covariance) + square)
+
+
+def no_volume(B: Tensor, y: Tensor, noise: float) -> Tensor:
+    return -(y @ torch.linalg.inv(B @ B.T + noise**2 * torch.eye(len(y)).to(y)) @ y) / 2
+
+
+def best_fit(B: Tensor, y: Tensor, noise: float) -> Tensor:
+    left = y - B @ torch.linalg.pinv(B) @ y
+    return of_law(0 * B, left, noise)
+
+
+def undivided(features: Tensor, labels: Tensor, new: Tensor) -> Tensor:
+    sums = torch.stack([features[labels == c].sum(0) for c in range(3)])
+    return (new[:, None] - sums).square().sum(-1).argmin(1)
+
+
+def by_means(features: Tensor, labels: Tensor, new: Tensor) -> Tensor:
+    means = torch.stack([features[labels == c].mean(0) for c in range(int(labels.max()) + 1)])
+    return (new[:, None] - means).square().sum(-1).argmin(1)
+
+
 def correlation(s: Tensor, down: int, right: int) -> Tensor:
     return (s * s.roll((-down, -right), (0, 1))).mean()
 
@@ -413,6 +456,13 @@ RIGHT: dict[str, Any] = {
     "14.1": correlation,
     "14.2": hebb,
     "14.3": crossing,
+    "15.1": 4 - math.log(12),
+    "15.2": lambda B, y, noise: of_law(B, y, noise),
+    "15.3": by_means,
+    "16.1": lambda rho: 2 / (1 + (1 - rho * rho) ** 0.5),
+    "16.2": over_best,
+    "16.3": lambda n, s, m, r: (s - r) / (m - n),
+    "16.4": left_of,
 }
 NUMBERS = [e for e, answer in RIGHT.items() if isinstance(answer, float)]
 PAIRS = [e for e, answer in RIGHT.items() if isinstance(answer, tuple)]
@@ -427,7 +477,7 @@ TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whol
 
 def test_every_exercise_has_an_answer_here() -> None:
     assert sorted(RIGHT) == sorted(EXERCISES)
-    assert len(EXERCISES) == 55
+    assert len(EXERCISES) == 62
 
 
 @pytest.mark.parametrize("exercise", RIGHT)
@@ -760,6 +810,9 @@ def test_a_function_that_is_written_into_its_stub_is_checked(path: Path) -> None
             ),
         ),
         ("14.3", lambda t, p: np.interp(0.5, p.numpy(), t.numpy())),
+        ("16.1", lambda rho: 1 + (rho / (1 + math.sqrt(1 - rho**2))) ** 2),
+        ("16.2", by_numpy),
+        ("16.4", lambda a, lam: [np.prod([1 - x * y for x in a.tolist()]) for y in lam.tolist()]),
     ],
 )
 def test_other_right_ways(
@@ -1141,6 +1194,20 @@ HINTS: list[tuple[str, Any, str]] = [
     ("11.1", 2 / R, "Both charges add"),
     ("11.1", -2 / R, "both positive"),
     ("11.1", 1.0, "Pythagoras"),
+    ("15.1", 4.0, "price"),
+    ("15.1", math.log(12) - 4, "sign"),
+    ("15.1", 4 - math.log10(12), "natural"),
+    ("15.1", 0.4 - math.log(12), "variance"),
+    ("15.1", 7.0, "k = 2"),
+    ("15.2", lambda B, y, noise: of_law(B, y, noise, power=1), "noise^2"),
+    ("15.2", lambda B, y, noise: of_law(B, y, noise, half=1.0), "1/2"),
+    ("15.2", lambda B, y, noise: no_volume(B, y, noise), "normalisation"),
+    ("15.2", lambda B, y, noise: best_fit(B, y, noise), "averages"),
+    ("15.2", lambda B, y, noise: y.sum(), "B B^T"),
+    ("15.3", lambda f, labels, new: labels[torch.cdist(new, f).argmin(1)], "nearest example"),
+    ("15.3", lambda f, labels, new: undivided(f, labels, new), "Divide"),
+    ("15.3", lambda f, labels, new: torch.zeros(len(new)), "nearest mean"),
+    ("15.3", lambda f, labels, new: labels, "one label"),
     ("11.2", (2.0, 4.0), "wrong order"),
     ("11.2", (4.0952, 2.1905), "far charge"),
     ("11.2", (1.0, 1.0), "Two equations"),
@@ -1218,6 +1285,41 @@ HINTS: list[tuple[str, Any, str]] = [
     ("13.4", 4, "1 / distance"),
     ("13.4", 1.254, "logarithm of the factor"),
     ("13.4", 7, "Fit ln A"),
+    ("16.1", lambda rho: 2 / (1 + (1 - rho) ** 0.5), "squared under the root"),
+    ("16.1", lambda rho: 2 / (1 + (1 - rho**2) ** 0.5) - 1, "omega - 1"),
+    ("16.1", lambda rho: 2 / (2 - rho**2), "the root of"),
+    ("16.1", lambda rho: 1 / (1 + (1 - rho**2) ** 0.5), "The numerator"),
+    ("16.1", lambda rho: 2 / (1 - (1 - rho**2) ** 0.5), "The root is added"),
+    ("16.1", lambda rho: rho, "formula (2)"),
+    ("16.2", lambda w, cap: over_best(w, cap, mean=lambda t: t.mean(0)), "the logarithms"),
+    ("16.2", lambda w, cap: over_best(w, 1e12), "not as it stands"),
+    ("16.2", lambda w, cap: over_best(w, cap, 1.0), "not once"),
+    (
+        "16.2",
+        lambda w, cap: (m := torch.where(w > cap, 10 * cap, w).log().mean(0)).exp() / m.min().exp(),
+        "not by the one best method",
+    ),
+    (
+        "16.2",
+        lambda w, cap: torch.where(w > cap, 10 * cap, w).log().mean(0).exp(),
+        "Divide by the best method of each instance.",
+    ),
+    ("16.2", lambda w, cap: over_best(w, cap).log(), "mean logarithm"),
+    ("16.2", lambda w, cap: w[0], "Fill in 10 cap"),
+    ("16.2", lambda w, cap: w.min(), "one number a method"),
+    ("16.3", lambda n, s, m, r: (s - r) / (n - m), "The sign"),
+    ("16.3", lambda n, s, m, r: (s - r) / m, "how many are saved"),
+    ("16.3", lambda n, s, m, r: s / (m - n), "only the difference"),
+    ("16.3", lambda n, s, m, r: (m - n) / (s - r), "Upside down"),
+    ("16.3", lambda n, s, m, r: n, "solve for the price"),
+    ("16.4", lambda a, lam: 1 - a.sum() * lam, "multiply; their"),
+    ("16.4", lambda a, lam: (1 - a.mean() * lam) ** len(a), "the steps differ"),
+    ("16.4", lambda a, lam: left_of(a, lam).abs(), "not its size"),
+    ("16.4", lambda a, lam: left_of(a, lam) ** 2, "its square"),
+    ("16.4", lambda a, lam: (1 - a[:, None] * lam).sum(0), "one after another"),
+    ("16.4", lambda a, lam: (a[:, None] * lam).prod(0), "not by alpha lambda"),
+    ("16.4", lambda a, lam: lam, "over all steps k"),
+    ("16.4", lambda a, lam: left_of(a, lam)[0], "one number an eigenvalue"),
     ("14.1", lambda s, d, r: (s[: len(s) - d, : s.shape[1] - r] * s[d:, r:]).mean(), "a torus"),
     ("14.1", lambda s, d, r: (s * s.roll((-d, -r), (0, 1))).sum(), "number of sites"),
     ("14.1", lambda s, d, r: correlation(s, r, d), "first axis"),

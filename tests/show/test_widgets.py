@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +12,9 @@ import torch
 
 import mamlkit as mk
 from mamlkit.show import widgets
+from mamlkit.tasks.equations import EQUATIONS
+from mamlkit.tasks.solver_choice import METHODS, path, reference, solve
+from mamlkit.tasks.solver_choice import error as solution_error
 from tests.helpers import Plane
 
 
@@ -265,6 +270,38 @@ def test_a_panel_takes_what_has_no_slider():
     box = widgets.panel(line_of, slope=menu)
     menu.value = 2.0
     assert text(box) == "slope 2 &amp; no more"
+
+
+# --- the work of solvers --------------------------------------------------------------------------
+
+
+def test_solver_work_draws_what_it_says():
+    figure, said = widgets.solver_work("van der Pol", 1e-5, "RK45", mu=30.0, turns=0.5)
+    left, right = figure.axes
+    bars: dict[str, Any] = dict(zip(METHODS, right.patches, strict=True))
+    instance = EQUATIONS["van der Pol"].at({"mu": 30.0, "x": 1.5, "turns": 0.5})
+    truth, _ = reference(instance)
+    for name, bar in bars.items():
+        run = solve(instance, name, 1e-5)
+        missed = solution_error(instance, run.states, truth)
+        assert bar.get_bbox().width == run.calls
+        assert bool(bar.get_hatch()) == (missed > 1e-4)
+        assert f"{name} {run.calls} (error {missed:.1e})" in said
+    t, y = path(instance, "RK45", 1e-5)
+    assert np.allclose(left.lines[1].get_xydata(), np.c_[t, y[:, 0] / 2])
+    assert f"{len(t) - 1} steps of RK45" in left.get_title()
+    plt.close(figure)
+
+
+def test_solver_work_says_who_gave_up_and_what_it_does_not_know():
+    figure, said = widgets.solver_work(mu=1000.0)
+    assert "RK45 gave up after 20000" in said
+    assert "0 steps of RK45" in figure.axes[0].get_title()
+    plt.close(figure)
+    with pytest.raises(mk.MamlkitError, match=r"no \['k'\]"):
+        widgets.solver_work(k=3.0)
+    with pytest.raises(mk.MamlkitError, match="equation"):
+        widgets.solver_work("Newton")
 
 
 class Told:

@@ -14,6 +14,7 @@ from mamlkit.course.recipes import (
     charges,
     family,
     finn2017,
+    laws,
     magnets,
     oscillator,
     packs,
@@ -23,6 +24,7 @@ from mamlkit.course.recipes import (
 )
 from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
 from mamlkit.errors import MamlkitError
+from mamlkit.tasks import solver_choice
 
 __all__ = ["COMMANDS", "RECIPES", "SHIPPED_SEEDS", "shipped", "shipped_notes", "shipped_table"]
 
@@ -38,6 +40,7 @@ RECIPES: dict[str, Recipe] = {
         charges,
         pendulum,
         pinns,
+        laws,
         magnets,
     )
 }
@@ -49,6 +52,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Path], None]]] = {
         for name, recipe in RECIPES.items()
         if recipe.trials
     },
+    "solvers": (
+        "Measure the work of five solvers on seven equations; some twenty minutes on one core.",
+        solver_choice.make_table,
+    ),
 }
 
 
