@@ -36,7 +36,7 @@ OUTER_LRS = (1e-2, 3e-2)
 #: The winners on validation tasks, and the iterations of a run. Ties, to 0.001 of the answers, went
 #: to the rate of a learner's twin; "phase" was not searched.
 CHOSEN: dict[str, tuple[float, int]] = {
-    "cnn": (3e-2, 1000),
+    "cnn": (1e-2, 1000),
     "scales-ridge": (3e-2, 300),
     "scales-logistic": (3e-2, 300),
     "scales-hinge": (3e-2, 300),
