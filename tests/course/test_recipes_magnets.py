@@ -32,7 +32,8 @@ LEAST = {
 @pytest.mark.parametrize("name", magnets.PROTOCOLS)
 def test_shares_are_what_the_notebook_says(name: str) -> None:
     seeds = recipes.SHIPPED_SEEDS if name in ("cnn", "gauge-hinge", "phase") else (3,)
-    settings = {"n_tasks": 100, "queries": 20, "seed": 1, "loss": mk.losses.accuracy}
+    settings = {"n_tasks": 80, "queries": 20, "seed": 1, "loss": mk.losses.accuracy}
+    settings["chunk_size"] = 20
     for seed in seeds:
         learner = recipes.shipped(f"magnets-{name}", seed)
         for shots, least in zip((1, 5), LEAST[name], strict=True):
@@ -69,7 +70,9 @@ def test_notes() -> None:
         assert (notes["recipe"], notes["variant"], notes["seed"]) == ("magnets", name, 4)
         plan = magnets.PROTOCOLS[name]
         assert replace(plan, **notes["settings"]) == plan
-        assert notes["outer_loss"][-1] < notes["outer_loss"][0]
+        losses = notes["outer_loss"]  # of few tasks each, so they scatter
+        third = len(losses) // 3
+        assert sum(losses[-third:]) < sum(losses[:third])
 
 
 def test_what_is_chosen_won_the_search() -> None:
