@@ -128,7 +128,7 @@ def onsager_magnetisation(temperature: float) -> float:
 
 
 def structure_factor(x: Tensor) -> Tensor:
-    """S(k) = |sum_r s_r exp(i k r)|^2 / N of snapshots ``[.., h, w]`` at all wave vectors,
+    """``S(k) = |sum_r s_r exp(i k r)|^2 / N`` of snapshots ``[.., h, w]`` at all wave vectors,
     ``[.., h, w]``: no shift of the lattice and no flip of all spins changes it.
     """
     return torch.fft.fft2(_real(x)).abs().square() / (x.shape[-1] * x.shape[-2])
