@@ -149,7 +149,6 @@ class Family:
     repeats: bool = False
     pool: int | None = None
     ways: int | None = None
-    per_shot: int = 1  # points that one shot stands for
     fixed_by: tuple[int, int] | None = None  # n and seed of :meth:`fixed`
     _shown: tuple[str, ...] = ("d_in", "d_out", "x_range", "noise")  # by repr, from the class
     _held: Tensor | None = None  # the numbers of the members, where they are not all there are
@@ -160,6 +159,11 @@ class Family:
         if not self.constants or self._held is not None:
             return self._held
         return torch.arange(len(next(iter(self.constants.values()))))
+
+    @property
+    def per_shot(self) -> int:
+        """Points that one shot stands for: one, or one of each class."""
+        return 1
 
     @property
     def n_members(self) -> int | None:

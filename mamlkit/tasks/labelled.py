@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mamlkit.checks import count, fresh_generator
+from mamlkit.checks import count
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks.base import Data, Family, Physics, TaskBatch
 from mamlkit.tasks.table import SHARES, parts_of
@@ -46,7 +46,7 @@ class Labelled(Family):
     _shown = ("ways", "permuted")
 
     @property
-    def per_shot(self) -> int:  # type: ignore[override]
+    def per_shot(self) -> int:
         """Points that one shot stands for: one of each class."""
         return self.ways
 
@@ -61,12 +61,6 @@ class Labelled(Family):
             f"{type(self).__name__} has no examples(self, physics, shots, queries, generator); "
             "write it: it returns [n_tasks, ways, shots + queries, ..]."
         )
-
-    def fixed(self, n: int, seed: int = 0) -> Self:
-        """As :meth:`mamlkit.tasks.Family.fixed`; the labels of each task stay as well."""
-        other = super().fixed(n, seed)
-        other.constants = self._dealt(dict(other.constants or {}), fresh_generator(seed))
-        return other
 
     def measure(
         self, physics: Physics, shots: int, queries: int, generator: torch.Generator
@@ -190,8 +184,6 @@ class Bank(Labelled):
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """Which classes, ``[n_tasks, ways]``."""
-        if self.members is not None:
-            return super().draw(n_tasks, generator)
         chosen = shuffled(n_tasks, len(self.classes), self.ways, generator)
         return {"classes": self.classes[chosen]}
 

@@ -141,7 +141,8 @@ class NamedLaw(Family):
 
     Args:
         name: one of :data:`LAWS`.
-        noise: standard deviation of the noise on support ``y``, in units of an amplitude.
+        noise: standard deviation of the noise on support ``y``, in units of y.
+        spread: standard deviation of an amplitude, in units of y.
     """
 
     x_range = (0.0, 1.0)

@@ -180,6 +180,11 @@ def check_alike(families: Mapping[str, Family]) -> tuple[int, int]:
     sizes = {}
     for name, family in families.items():
         check_family(family)
+        if family.ways is not None:
+            raise MamlkitError(
+                f"{name!r} gives labels of {family.ways} classes; families side by side must give "
+                "real numbers."
+            )
         sizes[name] = (family.d_in, family.d_out)
     first, *others = sizes.items()
     for name, size in others:

@@ -256,8 +256,7 @@ class Bayes:
 
 
 def check_one_output(name: str, family: Family) -> None:
-    """Refuse a family with several outputs, or with labels."""
-    check_numbers(name, family)
+    """Refuse a family with several outputs."""
     if family.d_out != 1:
         raise MamlkitError(f"{name} takes families with one output, but d_out={family.d_out}.")
 
@@ -277,13 +276,13 @@ def _alike(root: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [(root[:, j : j + 1], y[:, j : j + 1]) for j in range(y.shape[1])]
 
 
-def check_numbers(name: str, family: Family) -> None:
+def check_numbers(family: Family) -> None:
     """Refuse a family of labels."""
     check_family(family)
     if family.ways is not None:
         raise MamlkitError(
-            f"{name} fits real numbers, but {type(family).__name__} gives labels of {family.ways} "
-            "classes; take mk.yardsticks.Classifier or mk.yardsticks.Discriminant."
+            f"this yardstick fits real numbers, but {type(family).__name__} gives labels of "
+            f"{family.ways} classes; take mk.yardsticks.Classifier or mk.yardsticks.Discriminant."
         )
 
 
@@ -310,7 +309,7 @@ def readings_of(family: Family, n_tasks: int, shots: int, seed: int) -> Readings
     """Readings to learn from, leaves ``[n_tasks, n, ..]``, float64: all that a table has, or the
     supports of training tasks; of a finite family no more than it has members.
     """
-    check_numbers("this yardstick", family)
+    check_numbers(family)
     if isinstance(family, Table):
         return family.every_reading()
     n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)

@@ -470,7 +470,7 @@ def _signal(size: float, width: float) -> Any:
 
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
     """Noise-free training curves on one grid; of a finite family each member once."""
-    check_numbers("this yardstick", family)
+    check_numbers(family)
     n_tasks = min(count("n_tasks", n_tasks), family.n_members or n_tasks)
     return family.curves(n_tasks, generator=fresh_generator(seed))
 

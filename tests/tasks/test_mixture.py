@@ -153,6 +153,7 @@ def test_what_cannot_be_mixed_is_refused():
         (line, "two families"),
         ([line, 3], "must be a Family"),
         ([line, mk.tasks.PointCharges()], "d_in=1"),
+        ([line, mk.tasks.Bank([[[1.0], [2.0]], [[3.0], [4.0]]])], "gives labels of 2 classes"),
     ):
         with pytest.raises(mk.MamlkitError, match=words):
             Mixture(wrong)
