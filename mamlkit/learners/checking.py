@@ -134,7 +134,8 @@ def check_batch(batch: Any, like: Weights) -> None:
         )
     first = next(iter(like.values()))
     for leaf in leaves:
-        if leaf.is_floating_point() and (leaf.dtype, leaf.device) != (first.dtype, first.device):
+        dtype = leaf.dtype if leaf.is_floating_point() else first.dtype  # labels stay whole
+        if (dtype, leaf.device) != (first.dtype, first.device):
             raise MamlkitError(
                 f"batch is {leaf.dtype} on {leaf.device}, the learner {first.dtype} on "
                 f"{first.device}; sample with dtype={first.dtype}, device={str(first.device)!r}."

@@ -676,7 +676,7 @@ def _told(optimiser: torch.optim.Optimizer) -> str:
 
 def _described(thing: object) -> str:
     """Its ``repr`` without addresses in memory, which differ from process to process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+    return re.sub(r" at 0x[0-9a-f]+| \(cuda:\d+\)", "", repr(thing))
 
 
 def _pack(history: History) -> dict[str, Any]:

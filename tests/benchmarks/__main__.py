@@ -62,7 +62,7 @@ def by_mamlkit(work: Workload, device: str, compile: Compile) -> Step:
     return step
 
 
-def by_training(work: Workload, device: str) -> Step:
+def by_training(work: Workload, device: str, compile: Compile = True) -> Step:
     """A whole iteration of ``meta_train``: it draws tasks, too, and notes what came of it."""
     learner = work.learner(torch.float32, device)
     plan = mk.Plan(
@@ -71,7 +71,7 @@ def by_training(work: Workload, device: str) -> Step:
         meta_batch=work.tasks,
         iterations=10**9,
         seed=2,  # its first batch is the one of all rows
-        compile=True,
+        compile=compile,
     )
     run = _Run(learner, work.family, plan, None, None, ExitStack())
 
