@@ -6,6 +6,7 @@ Needs Debian's ``chromium`` (or any on the path). Where it is missing the test i
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import socket
@@ -123,15 +124,46 @@ def lab(tmp_path: Path) -> Iterator[str]:
 
 
 def strip_outputs(source: Path, target: Path) -> None:
-    """Copy without outputs, so that whatever shows was made in this session."""
+    """Copy without outputs, so that whatever shows was made in this session. Of a notebook with a
+    widget of its own stay the cells that the widget's asks for: nbval runs them all already.
+    """
     import nbformat
 
     notebook = nbformat.read(source, as_version=4)
     notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in code:
+        cell.outputs, cell.execution_count = [], None
+    if source.stem != EXPLORER:
+        notebook.cells = needed(code)
     nbformat.write(notebook, target)
+
+
+def needed(cells: list[Any]) -> list[Any]:
+    """The cells before and with the first that makes a widget, as far as they import, or make a
+    name that this one, or one that it needs, reads.
+    """
+    at = next(i for i, cell in enumerate(cells) if "mk.widgets.panel(" in cell.source)
+    kept, wanted = [cells[at]], reads(cells[at].source)
+    for cell in reversed(cells[:at]):
+        imports = any(line.startswith(("import ", "from ")) for line in cell.source.splitlines())
+        if imports or wanted & makes(cell.source):
+            kept.append(cell)
+            wanted = wanted - makes(cell.source) | reads(cell.source)
+    return kept[::-1]
+
+
+def reads(source: str) -> set[str]:
+    """Names that come from elsewhere."""
+    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    return {name.id for name in names if isinstance(name.ctx, ast.Load)} - makes(source)
+
+
+def makes(source: str) -> set[str]:
+    tree = list(ast.walk(ast.parse(source)))
+    defined = (ast.FunctionDef, ast.ClassDef)
+    stored = {n.id for n in tree if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return stored | {node.name for node in tree if isinstance(node, defined)}
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:

@@ -53,7 +53,6 @@ LEARNERS: dict[str, Callable[[], Any]] = {
     "ensemble": lambda: mk.Ensemble(lambda seed: mk.MAML(mlp(seed=seed), 0.05, 2), 2),
     "multistart": lambda: mk.Multistart(lambda seed: mk.MAML(mlp(seed=seed), 0.05, 2), 2),
     "recurrent": lambda: mk.MAML(Wave().double(), 0.05, 2),
-    "chunks": lambda: mk.MAML(mlp(), 0.05, 2),
 }
 CLASSIFIERS: dict[str, Callable[[], Any]] = {
     "cross entropy": lambda: mk.MAML(mlp(2, 2), 0.05, 2, loss=mk.losses.cross_entropy),
