@@ -117,9 +117,20 @@ def problem(number: int) -> Problem:
     return Problem(name, p, noise, x, y, used, x_new, y_new)
 
 
+def _ranges() -> Tensor:
+    """Least and most of each hyperparameter, as logarithms ``[2, 5]``."""
+    return torch.tensor(list(HYPERPARAMETERS.values()), dtype=torch.float64).log10().T
+
+
+def in_units(logs: Tensor) -> Tensor:
+    """Logarithms of hyperparameters ``[.., 5]``, each mapped to -1 to 1."""
+    low, high = _ranges()
+    return 2 * (logs - low) / (high - low) - 1
+
+
 def settings(number: int) -> Tensor:
     """The hyperparameters of the runs of a problem, as logarithms, ``[RUNS, 5]``."""
-    low, high = torch.tensor(list(HYPERPARAMETERS.values()), dtype=torch.float64).log10().T
+    low, high = _ranges()
     return low + (high - low) * uniform((RUNS, len(low)), 0, 1, fresh_generator(8_000_000 + number))
 
 
@@ -183,14 +194,14 @@ def train(numbers: Sequence[int]) -> Runs:
 
 
 def make_table(out: Path, numbers: Sequence[int] | None = None) -> None:
-    """Write ``out/learning_curves.npz``: the curves of all problems, or of those with these numbers;
-    some 50 seconds of CPU time. Losses are kept as 100 times their logarithm, rounded.
+    """Write ``out/learning_curves.npz``: the curves of all problems, or of those with these
+    numbers; some 50 seconds of CPU time. Losses are kept as 100 times their logarithm, rounded.
     """
     numbers = range(PROBLEMS) if numbers is None else numbers
     sizes = torch.tensor([int(problem(i).used.sum()) for i in numbers])
     order = sizes.argsort(stable=True)  # side by side those with as many readings
     curves = torch.empty(len(numbers), RUNS, len(TIMES), dtype=torch.float64)
-    for part in order.split(6):
+    for part in torch.split(order, 6):
         curves[part] = train([numbers[i] for i in part.tolist()]).losses.log10()
     about = (
         "Validation losses (100 times their logarithm to base 10) of problems, runs, times: see "
@@ -235,7 +246,7 @@ class LearningCurves(Family):
 
     Attributes:
         hyperparameters: logarithms ``[members, RUNS, 5]``.
-        curves: logarithms of the validation loss ``[members, RUNS, times]``.
+        log_losses: logarithms of the validation loss ``[members, RUNS, times]``.
     """
 
     d_out, pool = 1, RUNS
@@ -275,11 +286,9 @@ class LearningCurves(Family):
 
     def _points(self) -> tuple[Tensor, Tensor]:
         """x ``[PROBLEMS, RUNS, d_in]`` and y ``[PROBLEMS, RUNS, 1]`` of all problems."""
-        low, high = torch.tensor(list(HYPERPARAMETERS.values()), dtype=torch.float64).log10().T
         logs, losses = _table()
-        unit = 2 * (logs - low) / (high - low) - 1
         start = losses[..., : TIMES.index(self.seen) + 1]
-        return torch.cat([start, unit], -1), losses[..., -1:]
+        return torch.cat([start, in_units(logs)], -1), losses[..., -1:]
 
     @property
     def hyperparameters(self) -> Tensor:
@@ -287,6 +296,6 @@ class LearningCurves(Family):
         return _table().hyperparameters[self.members]
 
     @property
-    def curves(self) -> Tensor:
+    def log_losses(self) -> Tensor:
         """The curves of the runs of the problems."""
         return _table().losses[self.members]

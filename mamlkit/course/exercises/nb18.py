@@ -1,4 +1,4 @@
-"""Exercises of notebook 18: the end of a power law, a shrunk offset, the price of halving, regret."""
+"""Exercises of notebook 18: power laws, shrunk offsets, the price of halving, regret."""
 
 from __future__ import annotations
 

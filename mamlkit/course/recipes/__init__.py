@@ -12,6 +12,7 @@ from mamlkit.checks import one_of
 from mamlkit.course.recipes import (
     bands,
     charges,
+    curves,
     family,
     finn2017,
     laws,
@@ -42,6 +43,7 @@ RECIPES: dict[str, Recipe] = {
         pinns,
         laws,
         magnets,
+        curves,
     )
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
