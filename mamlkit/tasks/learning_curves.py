@@ -156,7 +156,8 @@ def train(numbers: Sequence[int]) -> Runs:
     for i in numbers:  # of each problem its own, so that it does not matter who is beside it
         generator = fresh_generator(9_000_000 + i)
         starts.append(torch.randn(RUNS, 5, WIDTH, WIDTH, generator=generator, dtype=torch.float64))
-        draws.append(torch.rand(STEPS, RUNS, READINGS, 1, generator=generator))
+        shape = (STEPS, RUNS, READINGS, 1)
+        draws.append(torch.rand(shape, generator=generator, dtype=torch.float32))
     start, draw = torch.cat(starts), torch.cat(draws, 1)
     each = width.floor().rsqrt()
     theta = [
@@ -279,7 +280,8 @@ class LearningCurves(Family):
     ) -> TaskBatch:
         """Runs of the problems, each at most once in a task."""
         which = physics["problem"].long()[:, None]
-        order = torch.rand(len(which), RUNS, generator=generator).argsort(1)
+        shape = (len(which), RUNS)
+        order = torch.rand(shape, generator=generator, dtype=torch.float32).argsort(1)
         x, y = (part[which, order[:, : queries + shots]] for part in self._points())
         (x_new, x), (y_new, y) = (part.split_with_sizes((queries, shots), 1) for part in (x, y))
         return TaskBatch(Data(x, y), Data(x_new, y_new), physics)

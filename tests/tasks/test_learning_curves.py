@@ -109,7 +109,7 @@ def test_parts_share_no_problem() -> None:
 
 def test_a_law_can_be_left_out() -> None:
     family = mk.tasks.LearningCurves(without="Morse")
-    laws = {name: {int(m) % 4 for m in family.split(name).members} for name in family.parts}
+    laws = {name: {int(m) % 4 for m in family.parts[name]} for name in family.parts}
     assert laws == {"train": {0, 1, 3}, "validation": {0, 1, 3}, "test": {2}}
 
 
@@ -130,6 +130,17 @@ def test_a_point_is_a_run(family) -> None:
     assert later.d_in == 17
     seen = later.every(2, 8, generator=seeded(3), dtype=torch.float64)
     assert torch.equal(seen.query.x[..., :8], few.query.x[..., :8])
+
+
+def test_the_default_type_changes_nothing(family) -> None:
+    made = [lc.train([3]).losses, family.every(2, 8, generator=seeded()).query.x.double()]
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = [lc.train([3]).losses, family.every(2, 8, generator=seeded()).query.x]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(made, again, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_what_does_not_fit_is_told() -> None:
