@@ -14,10 +14,20 @@ from mamlkit.evaluation.curves import (
     tune,
     zero_step_gap,
 )
-from mamlkit.evaluation.work import Ratio, penalised, ratio, single_best, spent, virtual_best
+from mamlkit.evaluation.work import (
+    Halving,
+    Ratio,
+    halving,
+    penalised,
+    ratio,
+    single_best,
+    spent,
+    virtual_best,
+)
 
 __all__ = [
     "Curve",
+    "Halving",
     "Paired",
     "Ratio",
     "calibration",
@@ -26,6 +36,7 @@ __all__ = [
     "error_against_shots",
     "evaluate",
     "half_width",
+    "halving",
     "penalised",
     "ratio",
     "recalibrate",

@@ -1,4 +1,4 @@
-"""How much work does a choice among methods save? Virtual best, single best, and what is between.
+"""How much work does a choice save, among methods or among runs that could be stopped early?
 
 A table of work is a frame of pandas ``[instances, methods]``, in calls or iterations or seconds,
 with nan where a method failed. The words are those of algorithm selection (J. R. Rice, Adv. Comput.
@@ -7,7 +7,7 @@ with nan where a method failed. The words are those of algorithm selection (J. R
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -109,6 +109,57 @@ def ratio(one: Any, other: Any) -> Ratio:
     logs = np.log(top / bottom)
     half = 1.96 * logs.std(ddof=1) / len(logs) ** 0.5
     return Ratio(*(float(np.exp(logs.mean() + shift)) for shift in (0.0, -half, half)))
+
+
+class Halving(NamedTuple):
+    """What stopping runs early brought: ``regret [problems]``, how much worse the best run that was
+    finished is than the best of all, in the units of ``final``; and ``compute``, the share of all
+    steps that were taken. ``finished [problems, runs]`` says which runs were.
+    """
+
+    regret: Array
+    compute: float
+    finished: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def halving(final: Any, steps: int, rungs: Mapping[int, int], scores: Mapping[int, Any]) -> Halving:
+    """Train many runs a little, go on with the most promising ones, and so on (successive halving:
+    K. Jamieson and A. Talwalkar, AISTATS 2016).
+
+    Args:
+        final: how each run would end, ``[problems, runs]``; lower is better.
+        steps: the length of a whole run.
+        rungs: how many runs go on beyond a step, such as ``{30: 8, 60: 4, 120: 2}``; one rung is
+            plain early stopping.
+        scores: for each rung what to judge runs by, ``[problems, runs]``, lower is better: the last
+            value, or where a learner predicts that the run will end.
+    """
+    end = np.asarray(final, dtype=np.float64)
+    alive, done, spent_steps = np.ones(end.shape, dtype=bool), 0, 0
+    if end.ndim != 2 or not np.isfinite(end).all():
+        raise MamlkitError(
+            f"final must be finite numbers [problems, runs]; shape {list(end.shape)} was given."
+        )
+    for step, keep in rungs.items():
+        score = np.asarray(scores.get(step, np.nan), dtype=np.float64)
+        if score.shape != end.shape or not np.isfinite(score).all():
+            raise MamlkitError(
+                f"the rung at step {step} needs scores that are finite numbers "
+                f"{list(end.shape)}; shape {list(score.shape)} was given."
+            )
+        if not done < step < steps or not 0 < keep <= alive[0].sum():
+            raise MamlkitError(
+                f"rungs={dict(rungs)!r} must rise in step, stay below steps={steps}, and keep at "
+                f"least one run and no more at each than before, of {end.shape[1]}."
+            )
+        spent_steps += int(alive[0].sum()) * (step - done)
+        order = np.where(alive, score, np.inf).argsort(axis=1, kind="stable")
+        alive = np.zeros_like(alive)
+        np.put_along_axis(alive, order[:, :keep], True, axis=1)
+        done = step
+    spent_steps += int(alive[0].sum()) * (steps - done)
+    best = np.where(alive, end, np.inf).min(axis=1)
+    return Halving(best - end.min(axis=1), spent_steps / (end.shape[1] * steps), alive)
 
 
 def _check(work: Any) -> None:

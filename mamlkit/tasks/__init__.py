@@ -21,6 +21,7 @@ from mamlkit.tasks.ising import (
 )
 from mamlkit.tasks.labelled import Bank, Labelled
 from mamlkit.tasks.laws import DataSets, NamedLaw
+from mamlkit.tasks.learning_curves import LearningCurves
 from mamlkit.tasks.linear import SURFACE_GRAVITY, FreeFall, HookesLaw, LinearLaw, OhmsLaw
 from mamlkit.tasks.lotka_volterra import LotkaVolterra
 from mamlkit.tasks.mixture import Mixture
@@ -51,6 +52,7 @@ __all__ = [
     "HiddenGauge",
     "HookesLaw",
     "Labelled",
+    "LearningCurves",
     "LinearLaw",
     "LotkaVolterra",
     "Mixture",

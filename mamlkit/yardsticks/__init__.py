@@ -25,6 +25,12 @@ from mamlkit.yardsticks.latent import (
     ProbabilisticPCA,
     interpolate,
 )
+from mamlkit.yardsticks.pooled_points import (
+    Shifted,
+    TwoLevelProcess,
+    every_point,
+    power_law,
+)
 from mamlkit.yardsticks.which_law import ByEvidence, KnownLaws, log_residuals
 
 __all__ = [
@@ -47,8 +53,12 @@ __all__ = [
     "Pooled",
     "ProbabilisticPCA",
     "Ridge",
+    "Shifted",
+    "TwoLevelProcess",
     "Zero",
+    "every_point",
     "interpolate",
     "log_residuals",
     "polynomial",
+    "power_law",
 ]

@@ -400,6 +400,31 @@ def crossing(t: Tensor, p: Tensor, half: float = 0.5) -> Tensor:
     return t[k - 1] + (half - p[k - 1]) / (p[k] - p[k - 1]) * (t[k] - t[k - 1])
 
 
+def ends(l1: float, l2: float, l4: float) -> float:
+    q = (l2 - l4) / (l1 - l2)
+    return l4 - (l2 - l4) * q / (1 - q)
+
+
+def share_taken(runs: int, steps: int, rungs: dict[int, int]) -> float:
+    when, alive = [0, *rungs, steps], [runs, *rungs.values()]
+    taken = sum(n * (b - a) for n, a, b in zip(alive, when[:-1], when[1:], strict=True))
+    return taken / (runs * steps)
+
+
+def share_early(runs: int, steps: int, rungs: dict[int, int]) -> float:
+    when, alive = [0, *rungs, steps], [*rungs.values(), *list(rungs.values())[-1:]]
+    taken = sum(n * (b - a) for n, a, b in zip(alive, when[:-1], when[1:], strict=True))
+    return taken / (runs * steps)
+
+
+def goes_on(score: Tensor, final: Tensor, m: int) -> Tensor:
+    return final.gather(1, score.argsort(1)[:, :m])
+
+
+def regret_of(score: Tensor, final: Tensor, m: int) -> Tensor:
+    return (goes_on(score, final, m).amin(1) - final.amin(1)).mean()
+
+
 RIGHT: dict[str, Any] = {
     "00.1": -1 - Y,
     "00.2": H * (1 - 1 / 0.6),
@@ -463,6 +488,10 @@ RIGHT: dict[str, Any] = {
     "16.2": over_best,
     "16.3": lambda n, s, m, r: (s - r) / (m - n),
     "16.4": left_of,
+    "18.1": ends,
+    "18.2": lambda r, s, t: t**2 * r.sum() / (len(r) * t**2 + s**2),
+    "18.3": share_taken,
+    "18.4": regret_of,
     "21.1": lambda m, s, a: math.ceil(m / (s - a)),
     "21.2": lambda a, b, share: math.floor(share * a / (b - share * b)),
     "21.3": lambda c, ell: (c / ell / 2) ** 0.5,
@@ -817,6 +846,9 @@ def test_a_function_that_is_written_into_its_stub_is_checked(path: Path) -> None
         ("16.1", lambda rho: 1 + (rho / (1 + math.sqrt(1 - rho**2))) ** 2),
         ("16.2", by_numpy),
         ("16.4", lambda a, lam: [np.prod([1 - x * y for x in a.tolist()]) for y in lam.tolist()]),
+        ("18.1", lambda a, b, c: c - (b - c) ** 2 / (a - 2 * b + c)),
+        ("18.2", lambda r, s, t: r.mean() * len(r) / (len(r) + (s / t) ** 2)),
+        ("18.4", lambda s, f, m: mk.evaluation.halving(f, 2, {1: m}, {1: s}).regret.mean()),
     ],
 )
 def test_other_right_ways(
@@ -829,6 +861,39 @@ def test_other_right_ways(
 
 
 HINTS: list[tuple[str, Any, str]] = [
+    ("18.1", lambda a, b, c: c - ends(a, b, c), "still to be lost"),
+    ("18.1", lambda a, b, c: 2 * c - b, "geometric series"),
+    ("18.1", lambda a, b, c: c - (b - c) ** 2 / (a - b), "at 8t"),
+    ("18.1", lambda a, b, c: -ends(a, b, c), "the denominator"),
+    ("18.1", lambda a, b, c: (b - c) / (a - b), "ratio of the falls"),
+    ("18.1", lambda a, b, c: c, "falls to come"),
+    ("18.2", lambda r, s, t: r.mean(), "trusts one run"),
+    ("18.2", lambda r, s, t: r.sum() / (len(r) + t**2 / s**2), "change places"),
+    ("18.2", lambda r, s, t: r.sum() / (len(r) + s / t), "Variances count"),
+    ("18.2", lambda r, s, t: r.mean() / (1 + s**2 / t**2), "added to K"),
+    ("18.2", lambda r, s, t: r.sum() / (len(r) + s**2 / t**2 / len(r)), "of its own"),
+    ("18.2", lambda r, s, t: r.sum(), "over K"),
+    ("18.3", lambda n, s, r: share_taken(n, s, r) * n * s, "divide by runs"),
+    ("18.3", lambda n, s, r: 1 - share_taken(n, s, r), "that is saved"),
+    (
+        "18.3",
+        lambda n, s, r: sum(a * t for a, t in zip([n, *r.values()], [*r, s], strict=True)) / n / s,
+        "begin anew",
+    ),
+    (
+        "18.3",
+        lambda n, s, r: share_taken(n, s, r) - list(r.values())[-1] * (s - max(r)) / n / s,
+        "costs too",
+    ),
+    ("18.3", share_early, "alive before"),
+    ("18.3", lambda n, s, r: 0.5, "Between two rungs"),
+    ("18.4", lambda s, f, m: (goes_on(s, f, m).mean(1) - f.amin(1)).mean(), "not with their mean"),
+    ("18.4", lambda s, f, m: regret_of(-s, f, m), "the worst runs"),
+    ("18.4", lambda s, f, m: goes_on(s, f, m).amin(1).mean(), "of the same problem"),
+    ("18.4", lambda s, f, m: goes_on(s, f, m).amin(1).mean() - f.min(), "its own best"),
+    ("18.4", lambda s, f, m: f.new_zeros(()), "not known yet"),
+    ("18.4", lambda s, f, m: regret_of(s, f, 1), "m runs go on"),
+    ("18.4", lambda s, f, m: s.mean(), "the least final value"),
     ("00.1", -1 - math.log(0.075 / 3.0), "natural logarithm"),
     ("00.1", -Y, "The 1 is missing"),
     ("00.1", 1 + Y, "sign is turned round"),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import mamlkit as mk
-from mamlkit.evaluation import penalised, ratio, single_best, spent, virtual_best
+from mamlkit.evaluation import halving, penalised, ratio, single_best, spent, virtual_best
 
 WORK = pd.DataFrame({"a": [10.0, 40.0, 90.0], "b": [20.0, 20.0, np.nan], "c": [80.0, 80.0, 45.0]})
 
@@ -59,9 +59,37 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.93 < inside < 0.97
 
 
+FINAL = np.array([[3.0, 1.0, 2.0, 4.0], [1.0, 2.0, 3.0, 4.0]])
+EARLY = np.array([[1.0, 2.0, 3.0, 4.0], [4.0, 1.0, 3.0, 2.0]])
+
+
+def test_halving_keeps_the_most_promising() -> None:
+    one = halving(FINAL, 100, {10: 2}, {10: EARLY})
+    assert one.finished.tolist() == [[True, True, False, False], [False, True, False, True]]
+    assert one.regret.tolist() == [0, 1]
+    assert one.compute == pytest.approx((4 * 10 + 2 * 90) / 400)
+    # A run that was stopped stays stopped, however good its later score would be.
+    two = halving(FINAL, 100, {10: 2, 30: 1}, {10: EARLY, 30: FINAL})
+    assert two.finished.tolist() == [[False, True, False, False], [False, True, False, False]]
+    assert two.compute == pytest.approx((4 * 10 + 2 * 20 + 1 * 70) / 400)
+    assert halving(FINAL, 100, {}, {}).compute == 1
+
+
+def test_who_knows_the_end_has_no_regret() -> None:
+    final = np.random.default_rng(0).standard_normal((20, 16))
+    found = halving(final, 300, {30: 4, 60: 1}, {30: final, 60: final})
+    assert not found.regret.any()
+    assert found.compute == pytest.approx((16 * 30 + 4 * 30 + 240) / 4800)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda: halving(FINAL[0], 9, {1: 1}, {1: FINAL}), "\\[problems, runs\\]"),
+        (lambda: halving(FINAL, 9, {1: 1}, {}), "the rung at step 1 needs scores"),
+        (lambda: halving(FINAL, 9, {1: 5}, {1: EARLY}), "of 4"),
+        (lambda: halving(FINAL, 9, {9: 1}, {9: EARLY}), "stay below steps=9"),
+        (lambda: halving(FINAL, 9, {2: 2, 1: 1}, {2: EARLY, 1: EARLY}), "must rise"),
         (lambda: virtual_best(WORK), "1 entries of the table are missing"),
         (lambda: single_best(WORK.to_numpy()), "a table of pandas"),
         (lambda: penalised(-WORK, 10), "above zero"),

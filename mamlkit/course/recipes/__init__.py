@@ -12,6 +12,7 @@ from mamlkit.checks import one_of
 from mamlkit.course.recipes import (
     bands,
     charges,
+    curves,
     family,
     finn2017,
     laws,
@@ -24,7 +25,7 @@ from mamlkit.course.recipes import (
 )
 from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
 from mamlkit.errors import MamlkitError
-from mamlkit.tasks import solver_choice
+from mamlkit.tasks import learning_curves, solver_choice
 
 __all__ = ["COMMANDS", "RECIPES", "SHIPPED_SEEDS", "shipped", "shipped_notes", "shipped_table"]
 
@@ -42,6 +43,7 @@ RECIPES: dict[str, Recipe] = {
         pinns,
         laws,
         magnets,
+        curves,
     )
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
@@ -52,6 +54,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Path], None]]] = {
         for name, recipe in RECIPES.items()
         if recipe.trials
     },
+    "learning-curves": (
+        "Train 5760 small networks side by side, and keep their curves; about a minute.",
+        learning_curves.make_table,
+    ),
     "solvers": (
         "Measure the work of five solvers on seven equations; some twenty minutes on one core.",
         solver_choice.make_table,

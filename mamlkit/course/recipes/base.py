@@ -42,6 +42,7 @@ class Recipe:
         build: ``build(name, seed, **settings)`` makes the untrained learner of a run in float32,
             with the loss that it adapts by when it is used.
         tasks: the training tasks of a run.
+        dealt: each seed has training tasks of its own, ``tasks(name, seed)``.
         training: settings of ``build`` in training alone, such as another loss.
         double: train in float64. (Weights are saved in float32.)
         tuned: ``tuned(learner, name)`` chooses settings for the use of a trained learner, on
@@ -59,8 +60,9 @@ class Recipe:
     about: str
     protocols: Mapping[str, Plan]
     build: Callable[..., MetaLearner]
-    tasks: Callable[[str], Family]
+    tasks: Callable[..., Family]
     training: Settings = field(default_factory=dict)
+    dealt: bool = False
     double: bool = False
     tuned: Callable[[Any, str], Settings] | None = None
     about_search: str = ""
@@ -169,7 +171,7 @@ class Recipe:
         learner = self._built(name, seed, {**settings, **self.training})
         history = meta_train(
             learner,
-            self.tasks(name),
+            self.tasks(name, seed) if self.dealt else self.tasks(name),
             plan=replace(plan, seed=seed, checkpoint_every=5000),
             checkpoint=checkpoint,
             progress=progress,
