@@ -101,6 +101,6 @@ class CNP(MetaLearner):
         if given != 2 * y.shape[-1] or told != width:
             raise MamlkitError(
                 f"for d_out={y.shape[-1]} the model must give {2 * y.shape[-1]} numbers a point, a "
-                f"mean and a spread of each output (it gives {given}), and the encoder {width}, the "
-                f"length of the context (it gives {told})."
+                f"mean and a spread of each output (it gives {given}), and the encoder {width}, as "
+                f"many as the context has (it gives {told})."
             )

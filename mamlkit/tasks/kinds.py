@@ -1,4 +1,4 @@
-"""Ten kinds of physics, all of one size: x from -1 to 1, y of mean 0 and spread 1 (experiment E12)."""
+"""Ten kinds of physics of one size: x from -1 to 1, y of mean 0 and spread 1."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Mixture(Family):
         return TaskBatch(support, query, physics)
 
     def labelled(self, x: Tensor, physics: Mapping[str, Any]) -> Tensor:
-        """Inputs ``[n_tasks, n, d]`` with the label of each task, ``[n_tasks, n, d + families]``."""
+        """Inputs ``[n_tasks, n, d]`` with each task's label, ``[n_tasks, n, d + families]``."""
         one = torch.eye(len(self.names), dtype=x.dtype)[physics[LABEL].flatten().long()]
         return torch.cat([x, one[:, None].expand(-1, x.shape[1], -1)], dim=-1)
 

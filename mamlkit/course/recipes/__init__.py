@@ -14,6 +14,7 @@ from mamlkit.course.recipes import (
     charges,
     family,
     finn2017,
+    kinds,
     laws,
     magnets,
     oscillator,
@@ -42,6 +43,7 @@ RECIPES: dict[str, Recipe] = {
         pinns,
         laws,
         magnets,
+        kinds,
     )
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
