@@ -24,9 +24,6 @@ def exercise_1(answer: object) -> str | None:
         "The shares must add up to 1: divide by their sum.": lambda e: (e - e.max()).exp(),
         "The sign: the greater the evidence, the greater the share.": lambda e: (-e).softmax(0),
         "That takes the best alone; a share for each was asked.": lambda e: (e == e.max()).double(),
-        "exp(-2000) is zero in a computer: take the greatest logarithm away first.": (
-            lambda e: e.softmax(0) if e.min() > -500 else torch.full_like(e, torch.nan)
-        ),
     }
     otherwise = "exp of each log evidence, less the greatest of them, over the sum of all."
     needs = "one number a specialist, [k]"

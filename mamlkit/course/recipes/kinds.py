@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,16 +20,16 @@ from mamlkit.learners import CNP, BayesianHead, Specialists
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.losses import mse
 from mamlkit.models import MLP
-from mamlkit.tasks import Family, Mixture, TaskBatch, ten_kinds
+from mamlkit.tasks import KINDS, Family, Mixture, TaskBatch, ten_kinds
 from mamlkit.tasks.base import convert
 from mamlkit.tasks.mixture import LABEL
 from mamlkit.training.loop import Plan, meta_train
 from mamlkit.training.saved import load_learner
 
-NAMES = tuple(ten_kinds())
+NAMES = tuple(KINDS)
 SHOTS = 5
 ENDLESS = 0  # training tasks of each kind, as written in LEVELS
-LEVELS = (1, 2, 4, ENDLESS)
+LEVELS = (1, 2, ENDLESS)
 BANK = 100_000  # measured tasks that a training draws from
 FEATURES, HIDDEN, WIDTH = 6, (16, 16), 32
 TASKS, QUERIES = {"test": (200, 1), "validation": (100, 2)}, 50  # of an endless kind, and the seed
@@ -67,17 +67,19 @@ def build(name: str, seed: int = 0) -> MetaLearner:
     return head(seed, 1 + len(NAMES) * (name == "told"), 3 if name == "wide" else 1)
 
 
-#: The rows of the table: a learner, and how many times 750 iterations. The first two are trained at
-#: each of :data:`LEVELS`.
-ROWS: dict[str, tuple[str, int]] = {
-    "joint": ("joint", 1),
-    "average": ("specialists", 1),
-    "told": ("told", 1),
-    "wide": ("wide", 1),
-    "cnp": ("cnp", 1),
-    "cnp, long": ("cnp", LONG),
-    "joint, long": ("joint", LONG),
+#: Rows of the table: a learner, how many times 750 iterations, and how many seeds. The first two
+#: are trained at each of :data:`LEVELS`.
+ROWS: dict[str, tuple[str, int, int]] = {
+    "joint": ("joint", 1, 5),
+    "average": ("specialists", 1, 5),
+    "told": ("told", 1, 5),
+    "cnp": ("cnp", 1, 5),
+    "cnp, long": ("cnp", LONG, 5),
+    "wide": ("wide", 1, 2),
+    "joint, long": ("joint", LONG, 2),
 }
+#: Kinds that are held out of training two by two.
+PAIRS = tuple(zip(NAMES[:5], NAMES[5:], strict=True))
 
 
 class Measured(Family):
@@ -99,9 +101,9 @@ class Measured(Family):
 
 
 def tasks(
-    name: str = "joint", each: int = ENDLESS, seed: int = 0, without: str | None = None
+    name: str = "joint", each: int = ENDLESS, seed: int = 0, without: Sequence[str] = ()
 ) -> Measured:
-    """Training tasks: all kinds alike, but for one that may be left out; of ``each`` kind so many
+    """Training tasks: all kinds alike, but for those that are left out; of ``each`` kind so many
     systems, drawn by ``seed`` and measured over and over. Of fluids an endless supply is the 76 of
     the training part.
     """
@@ -110,7 +112,7 @@ def tasks(
         part = family.split("train") if family.parts else family
         if each:
             part = part.fixed(each, seed) if part.members is None else part.subset(each, seed)
-        if kind != without:
+        if kind not in without:
             found[kind] = part
     return Measured(Mixture(found, told=name == "told"), BANK, seed)
 
@@ -172,9 +174,9 @@ def trained(name: str, seed: int, family: Family, times: int = 1) -> Any:
     return learner.double()
 
 
-def without(specialists: Specialists, kind: str) -> Specialists:
+def without(specialists: Specialists, kinds: Sequence[str]) -> Specialists:
     """The specialists of all other kinds."""
-    others = [specialists.head(i) for i, name in enumerate(NAMES) if name != kind]
+    others = [specialists.head(i) for i, name in enumerate(NAMES) if name not in kinds]
     return Specialists(lambda j: others[j], len(others))
 
 
@@ -182,18 +184,18 @@ def measure(folder: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
     """Write ``kinds-sweep.json`` and ``kinds-held_out.json``: errors on test tasks of each kind.
 
     "sweep" has for each number of training tasks a kind and each row a list for each seed;
-    "held_out" for each kind left out of training the error on it of each row, one seed for a kind.
-    A table that was cut short goes on where it was.
+    "held_out" for each kind the error on it of learners that were trained without it and its
+    partner in :data:`PAIRS`, one seed a pair. Tables that were cut short go on where they were.
     """
     seeds = tuple(seeds)
     path = folder / "kinds-sweep.json"
     sweep = packs.read_json(path) if path.exists() else {}
     for each in LEVELS:
         table = sweep.setdefault(str(each), {})
-        for row, (name, times) in ROWS.items():
+        for row, (name, times, most) in ROWS.items():
             if each != ENDLESS and row not in ("joint", "average"):
                 continue
-            for seed in seeds[len(table.get(row, [])) :]:
+            for seed in seeds[len(table.get(row, [])) : most]:
                 ships = each == ENDLESS and name in PROTOCOLS
                 if ships and PROTOCOLS[name].iterations == times * _PLAN.iterations:
                     learner = _saved(folder, name, seed)
@@ -204,14 +206,19 @@ def measure(folder: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
                 packs.write_json(path, sweep)
     path = folder / "kinds-held_out.json"
     held = packs.read_json(path) if path.exists() else {}
-    for i, kind in enumerate(NAMES[len(held) :], len(held)):
+    for i, pair in enumerate(PAIRS):
+        if pair[0] in held:
+            continue
         seed = seeds[i % len(seeds)]
         found = {
-            name: trained(name, seed, tasks(without=kind), times)
+            name: trained(name, seed, tasks(without=pair), times)
             for name, times in (("joint", 1), ("cnp", 2))
         }
-        found["average"] = without(_saved(folder, "specialists", seed), kind)
-        held[kind] = {row: float(f"{errors(own)[i]:.4g}") for row, own in found.items()}
+        found["average"] = without(_saved(folder, "specialists", seed), pair)
+        by_row = {row: errors(learner) for row, learner in found.items()}
+        for kind in pair:
+            at = NAMES.index(kind)
+            held[kind] = {row: float(f"{values[at]:.4g}") for row, values in by_row.items()}
         packs.write_json(path, held)
 
 
