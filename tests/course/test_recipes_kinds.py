@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import mamlkit as mk
 from mamlkit.course import recipes
 from mamlkit.course.recipes import kinds
 from mamlkit.course.recipes.base import WEIGHTS
@@ -86,6 +87,12 @@ def test_a_tiny_run_trains_measures_and_packs(
     monkeypatch.setattr(kinds, "LEVELS", (1, kinds.ENDLESS))
     monkeypatch.setattr(kinds, "_PLAN", replace(kinds._PLAN, iterations=2, compile=False))
     monkeypatch.setattr(kinds, "BANK", 200)
+    monkeypatch.setattr(kinds, "PAIRS", kinds.PAIRS[-1:])
+    few = {}
+    for name, batch in kinds.new_tasks().items():
+        support, query = (mk.Data(*(leaf[:3] for leaf in part)) for part in batch[:2])
+        few[name] = mk.TaskBatch(support, query, {})
+    monkeypatch.setattr(kinds, "new_tasks", lambda part: few)
     kinds.RECIPE.run(tmp_path, seeds=(1, 0), progress=False, iterations=2, compile=False)
     sweep = read_json(tmp_path / "kinds")["sweep"]
     assert {name: len(rows) for name, rows in sweep["1"].items()} == {
@@ -93,9 +100,11 @@ def test_a_tiny_run_trains_measures_and_packs(
         "average": 2,
         "told the kind": 2,
         "chosen": 2,
+        "slow": 2,
     }
     assert set(sweep["0"]) == {*kinds.ROWS, "told the kind", "chosen"}
     held = read_json(tmp_path / "kinds")["held_out"]
+    assert list(held) == ["damped oscillator", "lens"]
     assert set(held["lens"]) == {"joint", "cnp", "average"}
     learner, notes = kinds.RECIPE.load("specialists", 1, tmp_path)
     assert notes["settings"]["iterations"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ X, Y = (
 
 def test_by_hand() -> None:
     """Slopes 3, 1 and 2, of mean 2; the places have the mean 7/3."""
-    adapted = mk.CNP(Line(), Slopes(), least=0.1).adapt(X, Y)
+    adapted: Any = mk.CNP(Line(), Slopes(), least=0.1).adapt(X, Y)
     torch.testing.assert_close(adapted.weights["context"], torch.tensor([2.0, 7 / 3], dtype=F64))
     mean, variance = adapted.distribution(torch.tensor([[5.0]], dtype=F64))
     spread = 0.1 + torch.tensor(7 / 3, dtype=F64).exp().add(1).log()
@@ -91,7 +92,7 @@ def test_meta_gradient_against_a_central_difference() -> None:
     for shift in (h, -2 * h):
         with torch.no_grad():
             for p, d in zip(parameters, along, strict=True):
-                p += shift * d
+                p.add_(shift * d)
             ends.append(float(learner.query_losses(batch).mean()))
     given = sum(float((s * d).sum()) for s, d in zip(slopes, along, strict=True))
     assert given == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-6, abs=1e-9)

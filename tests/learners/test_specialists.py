@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,10 +42,11 @@ def test_the_average_is_bayes_rule_over_the_heads() -> None:
     share = (evidence - evidence.max()).exp()
     share = share / share.sum()
     assert share.max() < 0.99  # several heads have a say
-    own = [h.adapt(X, Y).distribution(NEW) for h in heads]
+    each: list[Any] = [h.adapt(X, Y) for h in heads]
+    own = [predict.distribution(NEW) for predict in each]
     mean = sum(p * g.mean for p, g in zip(share, own, strict=True))
     square = sum(p * (g.variance + g.mean**2) for p, g in zip(share, own, strict=True))
-    adapted = three().adapt(X, Y)
+    adapted: Any = three().adapt(X, Y)
     torch.testing.assert_close(adapted.weights["evidence"], evidence)
     found = adapted.distribution(NEW)
     torch.testing.assert_close(found.mean, mean)
@@ -56,7 +58,8 @@ def test_the_average_is_bayes_rule_over_the_heads() -> None:
 def test_without_average_the_best_head_speaks_alone() -> None:
     heads = [head(seed) for seed in range(3)]
     best = max(heads, key=lambda h: float(h.evidence(X, Y).detach()))
-    found, own = three(average=False).adapt(X, Y), best.adapt(X, Y)
+    found: Any = three(average=False).adapt(X, Y)
+    own: Any = best.adapt(X, Y)
     torch.testing.assert_close(found.distribution(NEW), own.distribution(NEW))
     torch.testing.assert_close(found.losses, own.losses)
 
@@ -79,19 +82,21 @@ def test_training_trains_the_head_of_the_label_alone(mixture: Mixture) -> None:
     parameters = dict(learner.named_parameters())
     gradients = []
     for compile in (False, "capture"):
-        meta_gradients(learner, parameters, compile=compile)(batch)  # type: ignore[arg-type]
+        meta_gradients(learner, parameters, compile=compile)(batch)
         gradients.append(stored_gradient(learner.parameters()))
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-10, atol=1e-13)
     found = {n: p.grad for n, p in learner.learner.named_parameters()}
     for j in range(3):
         own = batch.physics["family"] == j
-        part = mk.TaskBatch(*(type(d)(*(leaf[own] for leaf in d)) for d in batch[:2]), {})
+        support, query = (mk.Data(*(leaf[own] for leaf in data)) for data in batch[:2])
+        part = mk.TaskBatch(support, query, {})
         alone = head(j)
         (alone.query_losses(part).sum() / 12).backward()
         for name, p in alone.named_parameters():
-            assert found[name] is not None
+            stacked = found[name]
+            assert stacked is not None
             assert p.grad is not None
-            torch.testing.assert_close(found[name][j], p.grad, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(stacked[j], p.grad, rtol=1e-9, atol=1e-12)
 
 
 def test_what_is_trained_knows_its_kind(mixture: Mixture, tmp_path: Path) -> None:

@@ -360,6 +360,7 @@ def test_kinds_draws_what_specialists_say():
     learner = mk.Specialists(lambda j: both[j], 2)
     figure, said = widgets.kinds(learner, families, "steep", shots=4, seed=3)
     left, right = figure.axes
+    bars: Any = right.patches
     law, mean, readings = (np.asarray(line.get_xydata()) for line in left.lines)
     assert readings.shape == (4, 2)
     drawn = {"generator": torch.Generator().manual_seed(3), "dtype": torch.float64}
@@ -367,12 +368,13 @@ def test_kinds_draws_what_specialists_say():
     assert np.allclose(readings, np.c_[support.x, support.y])
     adapted = learner.adapt(*support)
     assert np.allclose(mean[:, 1], adapted(torch.tensor(mean[:, :1])).numpy()[:, 0])
-    shares = [bar.get_width() for bar in right.patches]
+    shares = [bar.get_width() for bar in bars]
     assert shares == pytest.approx(learner.shares(adapted.weights["evidence"]).tolist())
     assert f"Most probable: steep ({shares[1]:.2f}), then line ({shares[0]:.2f})" in said
     assert f"RMSE {((law - mean)[:, 1] ** 2).mean() ** 0.5:.3f}" in said
     moved, told = widgets.kinds(learner, families, "steep", shots=4, seed=3, lift=2.0)
-    assert moved.axes[0].lines[2].get_ydata()[-1] == pytest.approx(readings[-1, 1] + 2.0)
+    lifted = np.asarray(moved.axes[0].lines[2].get_ydata())
+    assert lifted[-1] == pytest.approx(readings[-1, 1] + 2.0)
     assert told != said
     with pytest.raises(mk.MamlkitError, match="kind='lens'"):
         widgets.kinds(learner, families, "lens")
