@@ -360,6 +360,7 @@ def kinds(
         left.fill_between(x[:, 0], mean - band, mean + band, color=COLOURS[0], alpha=0.2, lw=0)
         left.plot(support.x, support.y, "o", color=COLOURS[1], label="readings")
         left.set(xlabel="x, scaled", ylabel="y, scaled", ylim=_limits(y, mean[:, None]))
+        left.locator_params(axis="x", nbins=5)
         left.legend(loc="best")
         colours = [COLOURS[1] if name == kind else COLOURS[0] for name in families]
         right.barh(list(families), shares, color=colours)
