@@ -43,7 +43,7 @@ def test_the_tables_are_those_of_the_shipped_learners() -> None:
     for name, (_, _, seeds) in kinds.ROWS.items():
         assert len(sweep[name]) == seeds
     assert set(recipes.shipped_table("kinds", "sweep")) == {str(each) for each in kinds.LEVELS}
-    assert list(recipes.shipped_table("kinds", "held_out")) == list(kinds.NAMES)
+    assert set(recipes.shipped_table("kinds", "held_out")) == set(kinds.NAMES)
 
 
 @pytest.mark.parametrize("name", kinds.PROTOCOLS)
