@@ -24,6 +24,7 @@ from mamlkit.fitting import Fit, fit
 from mamlkit.learners import (
     ANIL,
     CAVIA,
+    CNP,
     FOMAML,
     MAML,
     BayesianHead,
@@ -37,6 +38,7 @@ from mamlkit.learners import (
     Prototypes,
     Reptile,
     RidgeHead,
+    Specialists,
     where_next,
 )
 from mamlkit.physics import Simulator
@@ -51,6 +53,7 @@ __version__ = _version("mamlkit")
 __all__ = [
     "ANIL",
     "CAVIA",
+    "CNP",
     "FOMAML",
     "MAML",
     "BayesianHead",
@@ -74,6 +77,7 @@ __all__ = [
     "Reptile",
     "RidgeHead",
     "Simulator",
+    "Specialists",
     "TaskBatch",
     "calibration",
     "check",

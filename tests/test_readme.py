@@ -76,6 +76,26 @@ def test_the_page_on_models_runs_from_top_to_bottom():
     assert torch.equal(names["there"](x), names["predict"](x))
 
 
+def test_the_page_on_learners_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "write_a_learner.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 4
+    names: dict = {}
+    for block in blocks:
+        shorter = block.replace("iterations=1000", "iterations=150, progress=False")
+        exec(compile(shorter, "write_a_learner.md", "exec"), names)
+    assert names["table"]["mean"]["smoother"] < 0.8 * 4.25  # zero scores 4.25
+    batch = names["family"].sample(3, 10, generator=torch.Generator().manual_seed(1))
+    learner, twin = names["learner"], names["twin"]
+    assert torch.equal(learner.query_losses(batch), twin.query_losses(batch))
+    # A padded reading counts nothing.
+    x, y = batch.task(0).support
+    alone = learner.adapt(x[:4], y[:4])
+    padded = learner.adapt(mk.Readings(x, y, (torch.arange(10) < 4).float()[:, None]))
+    torch.testing.assert_close(padded(x), alone(x))
+
+
 def test_the_page_on_growing_runs_and_its_memory_is_as_printed(capsys):
     page = (ROOT / "docs" / "from_laptop_to_cluster.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)

@@ -12,6 +12,7 @@ from mamlkit.learners.beliefs import (
 from mamlkit.learners.ensemble import Ensemble
 from mamlkit.learners.heads import ClassifierHead, ClosedForm, RidgeHead
 from mamlkit.learners.implicit import ImplicitMAML
+from mamlkit.learners.in_context import CNP
 from mamlkit.learners.maml import MAML, inner_loop
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.multistart import Multistart
@@ -20,10 +21,12 @@ from mamlkit.learners.prototypes import Prototypes
 from mamlkit.learners.reptile import Reptile
 from mamlkit.learners.rules import Rule, adam, chain, clip, momentum
 from mamlkit.learners.scaled import Scaled
+from mamlkit.learners.specialists import Specialists
 
 __all__ = [
     "ANIL",
     "CAVIA",
+    "CNP",
     "FOMAML",
     "MAML",
     "Adapted",
@@ -47,6 +50,7 @@ __all__ = [
     "RidgeHead",
     "Rule",
     "Scaled",
+    "Specialists",
     "adam",
     "chain",
     "clip",

@@ -83,20 +83,27 @@ class RidgeHead(ClosedForm):
     constant 1, and is penalised: a single point is then shared out between the bias and the
     features in proportion to what was learned, and does not all go into the bias.
 
+    With an offset a task fits what is left of y when a curve c(x) is taken away, which all tasks
+    share and the outer loop learns: y = c(x) + W phi(x) + b. The penalty then pulls towards c, not
+    towards 0. (:class:`mamlkit.BayesianHead` needs none: its prior has a mean.)
+
     Adapted weights: ``ridge.weight [d_out, p]``, entry ``[j, k]`` the factor of feature k in output
     j, and ``ridge.bias [d_out]``; in units of y by units of the feature.
 
     Args:
-        model: the feature map, ``[n, ..] -> [n, p]``, such as ``MLP(1, 40)``; copied.
+        model: the feature map, ``[n, ..] -> [n, p]``, such as ``MLP(1, 40)``; copied. With an
+            offset its last d_out outputs are c(x), ``[n, p + d_out]``.
         penalty: lambda > 0, in squared units of the features; the start value where it is learned.
             Less than what rounding can tell beside the features counts as that.
         learn_penalty: learn lambda by the outer loop, as its logarithm.
         bias: add the feature 1.
+        offset: take the last outputs of the model for c(x).
         loss: ``(predict, data) -> scalar``, judges the query.
     """
 
     head: Head = "ridge"
     _settings: tuple[str, ...] = ("penalty", "learn_penalty", "bias")
+    _unusual = (("offset", False),)
 
     def __init__(
         self,
@@ -105,11 +112,12 @@ class RidgeHead(ClosedForm):
         *,
         learn_penalty: bool = True,
         bias: bool = True,
+        offset: bool = False,
         loss: Loss = mse,
     ) -> None:
         super().__init__(model, loss)
         self.penalty, self.bias = number("penalty", penalty, positive=True), bias
-        self.learn_penalty = learn_penalty
+        self.learn_penalty, self.offset = learn_penalty, offset
         like = next(self.model.parameters()).detach()
         start = like.new_tensor(self.penalty).log()
         self.log_penalty = nn.Parameter(start) if learn_penalty else None
@@ -122,6 +130,9 @@ class RidgeHead(ClosedForm):
 
     def fit(self, features: Tensor, y: Tensor, weight: Tensor | None) -> Weights:
         """The head of one task: features ``[n, p]``, ``y [n, d_out]``."""
+        if self.offset:
+            features, c = self._parted(features, y.shape[1])
+            y = y - c
         p = features.shape[1]
         if self.bias:
             features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)  # [n, p + 1]
@@ -134,10 +145,26 @@ class RidgeHead(ClosedForm):
         return ridge(features, y.to(features.dtype), self.strength(), weight)
 
     def predictor(self, theta: Weights, features: Features | None = None) -> Predict:
-        """W phi(x) + b, ``[n, ..] -> [n, d_out]``."""
+        """W phi(x) + b, plus c(x) if there is an offset, ``[n, ..] -> [n, d_out]``."""
         phi = features or self.features
         weight, bias = theta[f"{self.head}.weight"], theta.get(f"{self.head}.bias")
-        return lambda x: nn.functional.linear(phi(x), weight, bias)
+
+        def predict(x: Tensor) -> Tensor:
+            if not self.offset:
+                return nn.functional.linear(phi(x), weight, bias)
+            own, c = self._parted(phi(x), len(weight))
+            return nn.functional.linear(own, weight, bias) + c
+
+        return predict
+
+    def _parted(self, features: Tensor, d_out: int) -> tuple[Tensor, Tensor]:
+        """phi(x), ``[n, p]``, and c(x), ``[n, d_out]``."""
+        if features.shape[1] <= d_out:
+            raise MamlkitError(
+                f"with offset=True the last {d_out} of the {features.shape[1]} output(s) of the "
+                "model are c(x), and no feature is left; give the model more outputs."
+            )
+        return features[:, :-d_out], features[:, -d_out:]
 
     def check_y(self, y: Tensor) -> None:
         """Refuse ``y`` that is not ``[n_tasks, n, d_out]``."""

@@ -316,6 +316,66 @@ def magnets(
     return figure, f"A has J/T = {told}, and made the new one: {'; '.join(said)}."
 
 
+def kinds(
+    learner: Any,
+    families: Mapping[str, Family],
+    kind: str,
+    *,
+    shots: int = 5,
+    seed: int = 0,
+    lift: float = 0.0,
+) -> tuple[Figure, str]:
+    """Readings of one system of some kind, and what specialists of all kinds make of them: the
+    averaged prediction with its 90 % band, and the share of each specialist.
+
+    Args:
+        learner: a :class:`mamlkit.Specialists`, one head for each of the ``families`` in order.
+        families: one-dimensional families by name.
+        kind: the name of the one that the system comes from.
+        shots: readings.
+        seed: fixes the system, where it is read and the noise.
+        lift: added to the last reading.
+
+    Returns:
+        the figure, and a line that says which kinds are the most probable and how far off the
+        prediction is.
+    """
+    family = families[one_of("kind", kind, families)]
+    check_one_dimensional(family)
+    drawn: Any = {"generator": fresh_generator(seed), "dtype": torch.float64}
+    batch = family.sample(1, count("shots", shots), 1, **drawn)
+    support, _, truth = batch.task(0)
+    support.y[-1] += lift
+    x, y = family.true_curve(truth)
+    adapted = learner.adapt(*support)
+    mean, variance = (part.detach()[:, 0] for part in adapted.distribution(x))
+    shares = learner.shares(adapted.weights["evidence"]).detach().tolist()
+    band = 1.645 * variance.sqrt()
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(9.6, 3.8), gridspec_kw={"width_ratios": [3, 2]}
+        )
+        left.plot(x, y, color="black", lw=1.5, label="the law")
+        left.plot(x, mean, **line(0), label="averaged")
+        left.fill_between(x[:, 0], mean - band, mean + band, color=COLOURS[0], alpha=0.2, lw=0)
+        left.plot(support.x, support.y, "o", color=COLOURS[1], label="readings")
+        left.set(xlabel="x, scaled", ylabel="y, scaled", ylim=_limits(y, mean[:, None]))
+        left.locator_params(axis="x", nbins=5)
+        left.legend(loc="best")
+        colours = [COLOURS[1] if name == kind else COLOURS[0] for name in families]
+        right.barh(list(families), shares, color=colours)
+        right.set(xlim=(0, 1), xlabel="share of the specialist")
+        right.invert_yaxis()
+    ranked = sorted(zip(shares, families, strict=True), reverse=True)[:2]
+    said = ", then ".join(f"{name} ({share:.2f})" for share, name in ranked)
+    inside = float(((mean - y[:, 0]).abs() < band).double().mean())
+    off = float((mean - y[:, 0]).square().mean().sqrt())
+    return figure, (
+        f"A system of the kind {kind}, {len(support.x)} readings. Most probable: {said}. "
+        f"RMSE {off:.3f}, {inside:.0%} of the curve in the 90 % band."
+    )
+
+
 def ranges(family: Family, n_tasks: int = 1000, seed: int = 0) -> dict[str, Range]:
     """Least, median and largest value of each physical parameter among ``n_tasks`` drawn tasks."""
     physics = family._physics(n_tasks, fresh_generator(seed))

@@ -1,6 +1,6 @@
 """Where data comes from: families of tasks, one file each."""
 
-from mamlkit.tasks.base import Data, Family, Readings, TaskBatch, normal, uniform
+from mamlkit.tasks.base import Data, Family, Readings, TaskBatch, normal, uniform, weighted
 from mamlkit.tasks.burgers import VISCOSITIES, Burgers, exact_burgers
 from mamlkit.tasks.charges import (
     ForeignSource,
@@ -19,6 +19,7 @@ from mamlkit.tasks.ising import (
     structure_factor,
     swendsen_wang,
 )
+from mamlkit.tasks.kinds import KINDS, Formula, Standard, ten_kinds
 from mamlkit.tasks.labelled import Bank, Labelled
 from mamlkit.tasks.laws import DataSets, NamedLaw
 from mamlkit.tasks.learning_curves import LearningCurves
@@ -37,6 +38,7 @@ from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 __all__ = [
     "EQUATIONS",
     "FINN_2017",
+    "KINDS",
     "MEASURED",
     "SURFACE_GRAVITY",
     "VISCOSITIES",
@@ -48,6 +50,7 @@ __all__ = [
     "DataSets",
     "Family",
     "ForeignSource",
+    "Formula",
     "FreeFall",
     "HiddenGauge",
     "HookesLaw",
@@ -65,6 +68,7 @@ __all__ = [
     "Scales",
     "Sinusoid",
     "SolverChoice",
+    "Standard",
     "Table",
     "TaskBatch",
     "Trajectories",
@@ -80,5 +84,7 @@ __all__ = [
     "point_potential",
     "structure_factor",
     "swendsen_wang",
+    "ten_kinds",
     "uniform",
+    "weighted",
 ]

@@ -31,6 +31,8 @@ class Mixture(Family):
         families: two or more, by name or in order, with inputs and outputs of one size. In order,
             they are called by their class, with a number where that is not enough.
         shares: how often each is drawn; None draws all alike.
+        told: put the label into the input, as one number a family after x, 1 for the own and 0 for
+            the others: ``x [n, d_in + families]``.
 
     Raises:
         MamlkitError: for families that do not fit together.
@@ -42,10 +44,12 @@ class Mixture(Family):
         self,
         families: Mapping[str, Family] | Sequence[Family],
         shares: Sequence[float] | None = None,
+        told: bool = False,
     ) -> None:
-        self.families = named(families)
+        self.families, self.told = named(families), told
         self.names = list(self.families)
         self.d_in, self.d_out = check_alike(self.families)
+        self.d_in += len(self.names) * told
         given = [1.0] * len(self.names) if shares is None else list(shares)
         if len(given) != len(self.names):
             raise MamlkitError(
@@ -74,7 +78,7 @@ class Mixture(Family):
         if self._held is not None or self.fixed_by is not None or not self.parts:
             return super().split(part)
         families = {n: f.split(part) if f.parts else f for n, f in self.families.items()}
-        return type(self)(families, self.shares)
+        return type(self)(families, self.shares, self.told)
 
     def draw(self, n_tasks: int, generator: torch.Generator) -> Physics:
         """A family for each task by the shares, and its parameters."""
@@ -103,10 +107,18 @@ class Mixture(Family):
             _together(self.names, [getattr(batch, part) for batch in found], order)
             for part in ("support", "query")
         )
+        if self.told:
+            support, query = (p._replace(x=self.labelled(p.x, physics)) for p in (support, query))
         return TaskBatch(support, query, physics)
+
+    def labelled(self, x: Tensor, physics: Mapping[str, Any]) -> Tensor:
+        """Inputs ``[n_tasks, n, d]`` with each task's label, ``[n_tasks, n, d + families]``."""
+        one = torch.eye(len(self.names), dtype=x.dtype)[physics[LABEL].flatten().long()]
+        return torch.cat([x, one[:, None].expand(-1, x.shape[1], -1)], dim=-1)
 
     def law(self, x: Tensor, physics: Physics) -> Tensor:
         """The law of each task's family."""
+        x = x[..., : self.d_in - len(self.names)] if self.told else x
         y = x.new_empty(*x.shape[:-1], self.d_out)
         for i, name in enumerate(self.names):
             at = (physics[LABEL].flatten() == i).nonzero()[:, 0]

@@ -65,6 +65,11 @@ def bayes(
     return answer
 
 
+def of_mixture(p: Tensor, m: Tensor, v: Tensor) -> Tensor:
+    """19.2, about the mean."""
+    return (p * (v + (m - (p * m).sum()) ** 2)).sum()
+
+
 def dots(x: Tensor, force: Tensor) -> Tensor:
     """01.2 for readings in a row, which are no columns."""
     return (1 + x @ force / 0.25) / (0.04 + x @ x / 0.25)
@@ -492,6 +497,9 @@ RIGHT: dict[str, Any] = {
     "18.2": lambda r, s, t: t**2 * r.sum() / (len(r) * t**2 + s**2),
     "18.3": share_taken,
     "18.4": regret_of,
+    "19.1": lambda e: torch.exp(e - e.max()) / torch.exp(e - e.max()).sum(),
+    "19.2": of_mixture,
+    "19.3": lambda said, w: (w[:, None] * said).sum(0) / w.sum(),
     "21.1": lambda m, s, a: math.ceil(m / (s - a)),
     "21.2": lambda a, b, share: math.floor(share * a / (b - share * b)),
     "21.3": lambda c, ell: (c / ell / 2) ** 0.5,
@@ -1358,6 +1366,27 @@ HINTS: list[tuple[str, Any, str]] = [
     ("16.1", lambda rho: 2 / (1 + (1 - rho**2) ** 0.5) - 1, "omega - 1"),
     ("16.1", lambda rho: 2 / (2 - rho**2), "the root of"),
     ("16.1", lambda rho: 1 / (1 + (1 - rho**2) ** 0.5), "The numerator"),
+    ("19.1", lambda e: e / e.sum(), "take exp"),
+    ("19.1", lambda e: (e - e.max()).exp(), "add up to 1"),
+    ("19.1", lambda e: torch.softmax(-e, 0), "The sign"),
+    ("19.1", lambda e: (e == e.max()).double(), "the best alone"),
+    ("19.1", lambda e: e.exp() / e.exp().sum(), "nan (no finite number)"),
+    ("19.1", lambda e: torch.ones_like(e), "over the sum of all"),
+    ("19.1", lambda e: e[0], "one number a specialist"),
+    ("19.2", lambda p, m, v: (p * v).sum(), "that disagree"),
+    ("19.2", lambda p, m, v: of_mixture(p, m, 0 * v), "own variances"),
+    ("19.2", lambda p, m, v: (p * (v + m**2)).sum(), "take the square"),
+    ("19.2", lambda p, m, v: of_mixture(p, m, v) ** 0.5, "standard deviation"),
+    ("19.2", lambda p, m, v: v.mean() + m.var(correction=0), "Weigh by"),
+    ("19.2", lambda p, m, v: (p**2 * v).sum(), "not squared"),
+    ("19.2", lambda p, m, v: v[0], "E[y^2] - E[y]^2"),
+    ("19.3", lambda said, w: said.mean(0), "padded"),
+    ("19.3", lambda said, w: w @ said, "no other system"),
+    ("19.3", lambda said, w: w @ said / len(w), "how many rows"),
+    ("19.3", lambda said, w: said[w > 0].mean(0), "three times"),
+    ("19.3", lambda said, w: (w @ said / w.sum()).mean().expand(2), "each of the c"),
+    ("19.3", lambda said, w: said[0], "over the sum of w"),
+    ("19.3", lambda said, w: said, "a row [c]"),
     ("16.1", lambda rho: 2 / (1 - (1 - rho**2) ** 0.5), "The root is added"),
     ("16.1", lambda rho: rho, "formula (2)"),
     ("16.2", lambda w, cap: over_best(w, cap, mean=lambda t: t.mean(0)), "the logarithms"),

@@ -69,12 +69,13 @@ CLASSIFIERS: Makers = {
 }
 LEARNERS: Makers = {
     "regression": lambda: RidgeHead(mlp(1, 7)),
+    "offset": lambda: RidgeHead(mlp(1, 7), offset=True),
     **CLASSIFIERS,
 }
 
 
 def batch_for(name: str) -> mk.TaskBatch:
-    return sinusoids() if name == "regression" else blobs()
+    return sinusoids() if name in ("regression", "offset") else blobs()
 
 
 # --- the solutions ------------------------------------------------------------------------------
@@ -179,6 +180,31 @@ def test_ridge_head_by_hand() -> None:
         "one",
         "ridge.weight",
     }
+
+
+class Curve(nn.Module):
+    """The feature x, and the curves 2 x^2 and 1 of two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.ones((), dtype=F64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one * torch.cat([x, 2 * x**2, torch.ones_like(x)], dim=1)
+
+
+def test_an_offset_is_taken_away_before_the_fit_and_added_after_it() -> None:
+    """y = c(x) + w x with w by ridge regression on y - c(x)."""
+    x, w = normal(6, 1), torch.tensor([[0.7, -3.0]], dtype=F64)
+    c = torch.cat([2 * x**2, torch.ones_like(x)], dim=1)
+    fitted = RidgeHead(Curve(), 0.5, bias=False, offset=True).adapt(x, c + x @ w)
+    shrunk = w * x.square().sum() / (x.square().sum() + 0.5)
+    torch.testing.assert_close(fitted.weights["ridge.weight"], shrunk.T)
+    torch.testing.assert_close(fitted(x), c + x @ shrunk)
+    few = RidgeHead(Curve(), 1e9, bias=False, offset=True).adapt(x[:1], torch.ones(1, 2).double())
+    torch.testing.assert_close(few(x), c, atol=1e-6, rtol=0)  # back to what tasks share
+    with pytest.raises(mk.MamlkitError, match="no feature is left"):
+        RidgeHead(Identity(), offset=True).adapt(x, x)
 
 
 def test_the_weights_are_the_charges_of_a_linear_law() -> None:
@@ -343,7 +369,7 @@ def test_one_task_is_as_many(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_save_load_and_resume(name: str, tmp_path: Path) -> None:
-    family = mk.tasks.Sinusoid() if name == "regression" else Blobs()
+    family = mk.tasks.Sinusoid() if name in ("regression", "offset") else Blobs()
     settings = {"shots": 2, "meta_batch": 2, "progress": False, "checkpoint_every": 1}
     whole, first, second = LEARNERS[name](), LEARNERS[name](), LEARNERS[name]()
     mk.meta_train(whole, family, iterations=4, **settings)
@@ -386,6 +412,8 @@ def test_the_settings_tell_heads_apart() -> None:
         assert word in text
     assert "ways=4" in repr(Prototypes(mlp(6, 4), 4))
     assert "bias=False" in repr(RidgeHead(mlp(1, 4), bias=False))
+    assert "offset=True" in repr(RidgeHead(mlp(1, 4), offset=True))
+    assert "offset" not in repr(RidgeHead(mlp(1, 4)))
 
 
 # --- plain errors -------------------------------------------------------------------------------

@@ -43,6 +43,10 @@ def mlp(d_out: int = 1, seed: int = 0, **more: Any) -> nn.Module:
     return mk.models.MLP(2, d_out, hidden=(6,), seed=seed, **more).double()
 
 
+def encoder(d_in: int) -> nn.Module:
+    return mk.models.MLP(d_in, 3, hidden=(6,)).double()
+
+
 def moved(learner: Any) -> Any:
     """The learner with random numbers for all that it learns, so that nothing is zero by chance."""
     generator = seeded(5)
@@ -108,6 +112,8 @@ def learners(d_out: int) -> Makers:
             mlp(d_out), 1.0, tolerance=1e-11, max_steps=500, max_cg=200
         ),
         "ridge": lambda: mk.RidgeHead(mlp(5)),
+        "ridge, offset": lambda: mk.RidgeHead(mlp(5), offset=True),
+        "CNP": lambda: mk.CNP(mlp(2 * d_out, context=3), encoder(2 + d_out)),
         "Bayes": lambda: mk.BayesianHead(mlp(5), 5, d_out, noise=0.3),
         "ensemble": lambda: mk.Ensemble(start, 2),
         "multistart": lambda: mk.Multistart(start, 2),

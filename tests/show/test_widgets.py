@@ -12,6 +12,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit.show import widgets
+from mamlkit.tasks import LinearLaw
 from mamlkit.tasks.equations import EQUATIONS
 from mamlkit.tasks.solver_choice import METHODS, path, reference, solve
 from mamlkit.tasks.solver_choice import error as solution_error
@@ -338,3 +339,43 @@ def test_magnets_shows_lattices_and_says_who_is_right():
     with pytest.raises(mk.MamlkitError, match="temperature"):
         widgets.magnets(learners, temperature=0.0)
     plt.close(figure)
+
+
+# --- many kinds of physics ------------------------------------------------------------------------
+
+
+def test_kinds_draws_what_specialists_say():
+    families = {"line": LinearLaw(noise=0.1), "steep": LinearLaw(slope=(-5.0, 0.2), noise=0.1)}
+
+    def head(slope: float) -> mk.BayesianHead:
+        """Knows lines of about this slope."""
+        learner = mk.BayesianHead(mk.models.MLP(1, 2, hidden=()).double(), 2, noise=0.1)
+        with torch.no_grad():
+            learner.model.layers[0].weight.copy_(torch.tensor([[1.0], [0.0]]))
+            learner.model.layers[0].bias.copy_(torch.tensor([0.0, 1.0]))
+            learner.prior_mean.copy_(torch.tensor([[slope, 0.5]]))
+        return learner
+
+    both = [head(2.0), head(-5.0)]
+    learner = mk.Specialists(lambda j: both[j], 2)
+    figure, said = widgets.kinds(learner, families, "steep", shots=4, seed=3)
+    left, right = figure.axes
+    bars: Any = right.patches
+    law, mean, readings = (np.asarray(line.get_xydata()) for line in left.lines)
+    assert readings.shape == (4, 2)
+    drawn = {"generator": torch.Generator().manual_seed(3), "dtype": torch.float64}
+    support = families["steep"].sample(1, 4, 1, **drawn).task(0).support
+    assert np.allclose(readings, np.c_[support.x, support.y])
+    adapted = learner.adapt(*support)
+    assert np.allclose(mean[:, 1], adapted(torch.tensor(mean[:, :1])).numpy()[:, 0])
+    shares = [bar.get_width() for bar in bars]
+    assert shares == pytest.approx(learner.shares(adapted.weights["evidence"]).tolist())
+    assert f"Most probable: steep ({shares[1]:.2f}), then line ({shares[0]:.2f})" in said
+    assert f"RMSE {((law - mean)[:, 1] ** 2).mean() ** 0.5:.3f}" in said
+    moved, told = widgets.kinds(learner, families, "steep", shots=4, seed=3, lift=2.0)
+    lifted = np.asarray(moved.axes[0].lines[2].get_ydata())
+    assert lifted[-1] == pytest.approx(readings[-1, 1] + 2.0)
+    assert told != said
+    with pytest.raises(mk.MamlkitError, match="kind='lens'"):
+        widgets.kinds(learner, families, "lens")
+    plt.close("all")

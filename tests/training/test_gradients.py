@@ -51,6 +51,8 @@ MAKERS: dict[str, Any] = {
     "CoDA": lambda: mk.CoDA(mlp()),
     "Reptile": lambda: mk.Reptile(mlp(), inner_lr=0.05, inner_steps=2),
     "ridge head": lambda: mk.RidgeHead(mk.models.MLP(1, 6, hidden=(8,))),
+    "ridge head, offset": lambda: mk.RidgeHead(mk.models.MLP(1, 6, hidden=(8,)), offset=True),
+    "CNP": lambda: mk.CNP(mk.models.MLP(1, 2, (8,), context=3), mk.models.MLP(2, 3, (8,))),
     "Bayesian head": lambda: mk.BayesianHead(mk.models.MLP(1, 6, hidden=(8,)), 6),
     "ensemble": lambda: mk.Ensemble(lambda seed: mk.MAML(mlp(seed=seed), inner_lr=0.05), 2),
     "classification": lambda: mk.MAML(cnn(), inner_lr=0.4, loss=mk.losses.cross_entropy),

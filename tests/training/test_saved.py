@@ -37,6 +37,10 @@ def maml(seed: int) -> mk.MAML:
     return mk.MAML(net(seed=seed), 0.1, 2)
 
 
+def head(seed: int) -> mk.BayesianHead:
+    return mk.BayesianHead(net(4, seed=seed), 4)
+
+
 LEARNERS: dict[str, Any] = {
     "MAML": lambda: mk.MAML(net(), 0.1, 3, rule=mk.learners.chain(mk.learners.clip(1.0))),
     "FOMAML": lambda: mk.FOMAML(net(), 0.1, 2),
@@ -48,6 +52,9 @@ LEARNERS: dict[str, Any] = {
     "Reptile": lambda: mk.Reptile(net(), 0.1, 3, rule=mk.learners.adam()),
     "implicit": lambda: mk.ImplicitMAML(net(), 1.0),
     "ridge": lambda: mk.RidgeHead(net(4)),
+    "ridge, offset": lambda: mk.RidgeHead(net(4), offset=True),
+    "CNP": lambda: mk.CNP(net(2, context=3), mk.models.MLP(2, 3, (6,)).double()),
+    "specialists": lambda: mk.Specialists(head, 3, average=False),
     "Bayes": lambda: mk.BayesianHead(net(4), 4),
     "ensemble": lambda: mk.Ensemble(maml, 2),
     "multistart": lambda: mk.Multistart(maml, 3),
@@ -100,7 +107,7 @@ def test_a_learner_and_its_prediction_come_back(name: str, tmp_path: Path) -> No
     assert torch.equal(sent.losses, predict.losses)
 
 
-NO_STEPS = ("ridge", "Bayes", "implicit")
+NO_STEPS = ("ridge", "ridge, offset", "CNP", "specialists", "Bayes", "implicit")
 
 
 @pytest.mark.parametrize("name", YARDSTICKS)

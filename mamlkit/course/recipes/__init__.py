@@ -15,6 +15,7 @@ from mamlkit.course.recipes import (
     curves,
     family,
     finn2017,
+    kinds,
     laws,
     magnets,
     oscillator,
@@ -44,6 +45,7 @@ RECIPES: dict[str, Recipe] = {
         laws,
         magnets,
         curves,
+        kinds,
     )
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.

@@ -45,6 +45,7 @@ class Recipe:
         dealt: each seed has training tasks of its own, ``tasks(name, seed)``.
         training: settings of ``build`` in training alone, such as another loss.
         double: train in float64. (Weights are saved in float32.)
+        half: weights ship in float16, and are float32 again when they are loaded.
         tuned: ``tuned(learner, name)`` chooses settings for the use of a trained learner, on
             validation tasks.
         trials: what the search tries for each learner, settings of ``build`` or of the plan. A
@@ -64,6 +65,7 @@ class Recipe:
     training: Settings = field(default_factory=dict)
     dealt: bool = False
     double: bool = False
+    half: bool = False
     tuned: Callable[[Any, str], Settings] | None = None
     about_search: str = ""
     trials: Mapping[str, Sequence[Settings]] = field(default_factory=dict)
@@ -204,7 +206,7 @@ class Recipe:
             path.stem.removeprefix(f"{self.name}-"): packs.read_json(path)
             for path in sorted(folder.glob(f"{self.name}-*.json"))
         }
-        packs.write(folder / self.name, learners, tables)
+        packs.write(folder / self.name, learners, tables, self.half)
 
     def load(
         self, name: str, seed: int = 0, folder: Path = WEIGHTS
@@ -258,7 +260,7 @@ def _made(plan: Plan, history: History) -> dict[str, Any]:
     return {
         "settings": settings,
         "protocol": history.settings,
-        "outer_loss": [sum(block) / len(block) for block in blocks],
+        "outer_loss": [float(f"{sum(block) / len(block):.4g}") for block in blocks],
         "seconds": round(history.seconds[-1]),
         "compile": plan.compile,
         "versions": versions(),

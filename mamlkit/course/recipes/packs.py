@@ -20,6 +20,7 @@ def write(
     path: Path,
     learners: Mapping[str, Sequence[tuple[nn.Module, dict[str, Any]]]],
     tables: dict[str, Any],
+    half: bool = False,
 ) -> None:
     """Write ``path.npz`` and ``path.json``.
 
@@ -27,6 +28,7 @@ def write(
         path: without ending.
         learners: by name, the learners of several seeds with the notes on each, "seed" among them.
         tables: plain numbers and text, put beside the notes as they are.
+        half: write numbers of 16 bits.
     """
     arrays: dict[str, Any] = {}
     entries: dict[str, Any] = {}
@@ -34,7 +36,8 @@ def write(
         first, notes = runs[0][0], [note for _, note in runs]
         states = [learner.state_dict() for learner, _ in runs]
         for key in states[0]:
-            arrays[f"{name}/{key}"] = torch.stack([state[key] for state in states]).cpu().numpy()
+            stacked = torch.stack([state[key] for state in states]).cpu()
+            arrays[f"{name}/{key}"] = (stacked.half() if half else stacked).numpy()
         entries[name] = {
             "seeds": [note["seed"] for note in notes],
             "described": first.extra_repr(),
