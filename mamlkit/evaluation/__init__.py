@@ -14,21 +14,35 @@ from mamlkit.evaluation.curves import (
     tune,
     zero_step_gap,
 )
+from mamlkit.evaluation.online import (
+    Followed,
+    alarm,
+    coverage,
+    dynamic_regret,
+    follow,
+    recovery_time,
+)
 from mamlkit.evaluation.work import Ratio, penalised, ratio, single_best, spent, virtual_best
 
 __all__ = [
     "Curve",
+    "Followed",
     "Paired",
     "Ratio",
+    "alarm",
     "calibration",
     "compare",
     "cost_table",
+    "coverage",
+    "dynamic_regret",
     "error_against_shots",
     "evaluate",
+    "follow",
     "half_width",
     "penalised",
     "ratio",
     "recalibrate",
+    "recovery_time",
     "shuffled_support",
     "single_best",
     "spent",

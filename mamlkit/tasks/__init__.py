@@ -27,9 +27,11 @@ from mamlkit.tasks.mixture import Mixture
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.poisson import Poisson
+from mamlkit.tasks.records import RECORDS, Record, record
 from mamlkit.tasks.scales import Scales
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
 from mamlkit.tasks.solver_choice import SolverChoice
+from mamlkit.tasks.streams import Resonator, Streams, along, drifting
 from mamlkit.tasks.table import MEASURED, Table, measured
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
@@ -37,6 +39,7 @@ __all__ = [
     "EQUATIONS",
     "FINN_2017",
     "MEASURED",
+    "RECORDS",
     "SURFACE_GRAVITY",
     "VISCOSITIES",
     "Bank",
@@ -60,9 +63,12 @@ __all__ = [
     "PointCharges",
     "Poisson",
     "Readings",
+    "Record",
+    "Resonator",
     "Scales",
     "Sinusoid",
     "SolverChoice",
+    "Streams",
     "Table",
     "TaskBatch",
     "Trajectories",
@@ -70,12 +76,15 @@ __all__ = [
     "VapourPressure",
     "WhichMagnet",
     "WhichPhase",
+    "along",
     "correlations",
     "dipole_potential",
+    "drifting",
     "exact_burgers",
     "measured",
     "normal",
     "point_potential",
+    "record",
     "structure_factor",
     "swendsen_wang",
     "uniform",

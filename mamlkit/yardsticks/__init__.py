@@ -25,6 +25,13 @@ from mamlkit.yardsticks.latent import (
     ProbabilisticPCA,
     interpolate,
 )
+from mamlkit.yardsticks.tracking import (
+    FollowTheMetaLeader,
+    GridFilter,
+    RunningMean,
+    curves_prior,
+    polynomial_prior,
+)
 from mamlkit.yardsticks.which_law import ByEvidence, KnownLaws, log_residuals
 
 __all__ = [
@@ -34,8 +41,10 @@ __all__ = [
     "Classifier",
     "CurveFit",
     "Discriminant",
+    "FollowTheMetaLeader",
     "FromScratch",
     "GaussianProcess",
+    "GridFilter",
     "KnownLaws",
     "LeastSquares",
     "LeeKesler",
@@ -47,8 +56,11 @@ __all__ = [
     "Pooled",
     "ProbabilisticPCA",
     "Ridge",
+    "RunningMean",
     "Zero",
+    "curves_prior",
     "interpolate",
     "log_residuals",
     "polynomial",
+    "polynomial_prior",
 ]
