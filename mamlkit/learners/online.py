@@ -252,9 +252,10 @@ def _empty(n: int, size: int, d_in: int, d_out: int, like: Tensor, theta: Weight
 
 
 def _pushed(state: WindowState, x: Tensor, y: Tensor) -> WindowState:
-    one = torch.ones_like(state.weight[:, :1])
-    news = zip(state[:3], (x[:, None], y[:, None], one), strict=True)
-    return WindowState(*(torch.cat([old[:, 1:], new], 1) for old, new in news), state.theta)
+    news = (x[:, None], y[:, None], torch.ones_like(state.weight[:, :1]))
+    olds = (state.x, state.y, state.weight)
+    xs, ys, w = (torch.cat([old[:, 1:], new], 1) for old, new in zip(olds, news, strict=True))
+    return WindowState(xs, ys, w, state.theta)
 
 
 class OnlineWindow:

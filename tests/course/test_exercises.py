@@ -463,6 +463,10 @@ RIGHT: dict[str, Any] = {
     "16.2": over_best,
     "16.3": lambda n, s, m, r: (s - r) / (m - n),
     "16.4": left_of,
+    "17.1": 0.95**-60,
+    "17.2": 0.5 ** (1 / 20),
+    "17.3": lambda P, P0, rho, k: rho ** (2 * k) * P + (1 - rho ** (2 * k)) * P0,
+    "17.4": lambda y, m, v, noise: ((y - m) ** 2 / (v + noise**2)).sum(),
 }
 NUMBERS = [e for e, answer in RIGHT.items() if isinstance(answer, float)]
 PAIRS = [e for e, answer in RIGHT.items() if isinstance(answer, tuple)]
@@ -477,7 +481,7 @@ TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whol
 
 def test_every_exercise_has_an_answer_here() -> None:
     assert sorted(RIGHT) == sorted(EXERCISES)
-    assert len(EXERCISES) == 62
+    assert len(EXERCISES) == 66
 
 
 @pytest.mark.parametrize("exercise", RIGHT)
@@ -1346,6 +1350,28 @@ HINTS: list[tuple[str, Any, str]] = [
         "point below",
     ),
     ("14.3", lambda t, p: t.mean(), "straight line from"),
+    ("17.1", 0.95**60, "inverse"),
+    ("17.1", 0.95**-120, "square"),
+    ("17.1", 20.0, "limit"),
+    ("17.1", 0.95**-30, "standard deviation"),
+    ("17.1", 1 + 60 * (1 / 0.95 - 1), "summand"),
+    ("17.1", 5.0, "divides"),
+    ("17.2", math.exp(-1 / 20), "half-life"),
+    ("17.2", 0.95, "0.36"),
+    ("17.2", 0.5**20, "20th root"),
+    ("17.2", 0.5 ** (1 / 40), "rho^40"),
+    ("17.2", 0.9, "Solve"),
+    ("17.3", lambda P, P0, rho, k: rho**k * P + (1 - rho**k) * P0, "square"),
+    ("17.3", lambda P, P0, rho, k: rho**2 * P + (1 - rho**2) * P0, "one tick"),
+    ("17.3", lambda P, P0, rho, k: rho ** (2 * k) * P, "comes in"),
+    ("17.3", lambda P, P0, rho, k: rho ** (2 * k) * P + k * (1 - rho**2) * P0, "shrinks"),
+    ("17.3", lambda P, P0, rho, k: P, "geometric"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / v).sum(), "noise besides"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / noise**2).sum(), "not known exactly"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / (v + noise)).sum(), "square it"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / (v + noise**2)).mean(), "not the mean"),
+    ("17.4", lambda y, m, v, noise: (y - m).sum() ** 2 / (v + noise**2).sum(), "by itself"),
+    ("17.4", lambda y, m, v, noise: (y - m).sum(), "sum over readings"),
 ]
 
 

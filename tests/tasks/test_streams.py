@@ -17,7 +17,8 @@ def test_power_factor_is_that_of_the_equation_of_motion():
     # x'' + g x' + w0^2 x = f cos(w t) in the complex plane: v = i w x; cos phi = Re v / |v|.
     w, w0, g = torch.tensor([0.5, 1.2, 1.9]).double(), 1.1, 0.3
     v = 1j * w / (w0**2 - w**2 + 1j * g * w)
-    said = Resonator().law(w[:, None], {"frequency": w0, "damping": g})[:, 0]
+    physics = {"frequency": torch.tensor(w0), "damping": torch.tensor(g)}
+    said = Resonator().law(w[:, None], physics)[:, 0]
     torch.testing.assert_close(said, v.real / v.abs())
 
 

@@ -157,7 +157,8 @@ def follower(name: str, settings: Any, trained: Any) -> Any:
         }
         return GridFilter(family, cells, **settings)
     if name in ("return", "forget"):
-        return OnlineHead(trained("head"), between=name, **settings)
+        between: Any = name
+        return OnlineHead(trained("head"), between=between, **settings)
     makers: dict[str, Any] = {
         "window": lambda: OnlineWindow(trained("head"), **settings),
         "maml-window": lambda: OnlineWindow(trained("maml"), **settings),
@@ -228,7 +229,7 @@ def judge(learner: Any, name: str) -> tuple[float, ...]:
     leaves = [[getattr(s, leaf) for s in every] for leaf in ("x", "y", "truth", "jumped")]
     x, y, truth, jumped = map(torch.cat, leaves)
     error = 1e3 * follow(learner, Streams(x, y, truth, {}, jumped)).errors.mean(1)
-    return tuple(float(e.mean()) for e in error.split(VALIDATION))
+    return tuple(float(e) for e in error.reshape(len(KINDS), VALIDATION).mean(1))
 
 
 def chosen(table: Any, name: str, kind: Drift) -> dict[str, Any]:
@@ -242,9 +243,13 @@ def chosen(table: Any, name: str, kind: Drift) -> dict[str, Any]:
 
 def measure(folder: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
     """Write ``streams-slow.json``: of each follower in :data:`SLOW` and each kind the mean error on
-    test streams times 1000, one number a seed; and for jumps the mean course after a jump.
+    test streams times 1000, one number a seed; and for jumps the mean course after a jump. It needs
+    the search in the same folder, and both learners.
     """
-    search = packs.read_json(folder / "streams-search.json")
+    path = folder / "streams-search.json"
+    if not path.exists() or not {"head", "maml"} <= set(names):
+        return
+    search = packs.read_json(path)
     table: dict[str, Any] = {}
     for name in SLOW:
         rows: dict[str, Any] = {kind: [] for kind in KINDS}
@@ -258,7 +263,8 @@ def measure(folder: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
 
             for kind in KINDS:
                 given = streams(kind, "test", seed)
-                given = Streams(*(leaf[:FEW] for leaf in given[:3]), {}, given.jumped[:FEW])
+                x, y, truth = (leaf[:FEW] for leaf in (given.x, given.y, given.truth))
+                given = Streams(x, y, truth, {}, given.jumped[:FEW])
                 found = follow(follower(name, chosen(search, name, kind), trained), given)
                 rows[kind].append(round(1e3 * float(found.errors.mean()), 3))
                 if kind == "jump":
