@@ -125,6 +125,7 @@ class OnlineHead:
             self.spread = (head.prior_root @ head.prior_root.mT).detach()  # P0 [d_out, p, p]
             self.noise = head.noise.detach()  # [d_out]
             self.misfit = head.misfit.detach()
+            self.noise_variance = self.noise[:, None, None] ** 2
 
     def start(self, n: int) -> HeadState:
         """The prior, ``n`` times."""
@@ -146,19 +147,17 @@ class OnlineHead:
         w, P = state
         phi = self.head.features(x)[:, None, :, None]  # [n, 1, p, 1]
         g = P @ phi  # [n, d_out, p, 1]
-        S = (phi.mT @ g)[..., 0] + self.noise[:, None] ** 2  # [n, d_out, 1]
-        error = y[..., None] - (phi.mT @ w[..., None])[..., 0]
-        w, P = w + g[..., 0] * (error / S), P - g @ (g / S[..., None]).mT
+        S = phi.mT @ g + self.noise_variance  # [n, d_out, 1, 1]
+        error = y[..., None, None] - phi.mT @ w[..., None]
+        w, P = w + (g @ (error / S))[..., 0], P - g @ (g / S).mT
         return self.ahead(HeadState(w, P))
 
     def ahead(self, state: HeadState, ticks: int = 1) -> HeadState:
         """What is believed ``ticks`` ticks later, if nothing is read in between."""
         w, P = state
         if self.between == "return":
-            rho = self.keep ** count("ticks", ticks)
-            return HeadState(
-                self.prior + rho * (w - self.prior), rho**2 * P + (1 - rho**2) * self.spread
-            )
+            rho = self.keep ** count("ticks", ticks)  # lerp: P0 + rho^2 (P - P0)
+            return HeadState(self.prior.lerp(w, rho), self.spread.lerp(P, rho**2))
         if self.between == "walk":
             return HeadState(w, P + count("ticks", ticks) * self.step**2 * self.spread)
         return HeadState(w, P / self.keep ** count("ticks", ticks))
