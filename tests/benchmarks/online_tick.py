@@ -1,7 +1,7 @@
-"""How long does one tick of one stream take? A prediction, a reading seen, and on to the next tick.
+"""How long does one tick of one stream take? A prediction, a reading seen, on to the next tick.
 
-Run from the root of the repository: ``python -m tests.benchmarks.online_tick``. Medians over blocks of
-twenty ticks, one thread, float64; the goal for the online head is 0.3 ms.
+Run from the root of the repository: ``python -m tests.benchmarks.online_tick``. Medians over blocks
+of twenty ticks, one thread, float64; the goal for the online head is 0.3 ms.
 """
 
 from __future__ import annotations
