@@ -473,7 +473,7 @@ PAIRS = [e for e, answer in RIGHT.items() if isinstance(answer, tuple)]
 OBJECTS = ["05.1", "05.3"]  # a learner and a family
 FUNCTIONS = [e for e in RIGHT if e not in NUMBERS + PAIRS + OBJECTS]
 TENSORS_ONLY = ["03.1", "05.2"]  # what they return is to be differentiated
-TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whole number
+TO_THE_DIGIT = ["04.3", "06.3", "08.2", "17.2"]  # three digits are asked for, or a whole number
 
 
 # All of them

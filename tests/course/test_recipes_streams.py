@@ -11,7 +11,7 @@ import torch
 
 import mamlkit as mk
 from mamlkit.course import recipes
-from mamlkit.course.recipes import streams
+from mamlkit.course.recipes import packs, streams
 from mamlkit.evaluation import follow
 from mamlkit.tasks import RECORDS
 
@@ -95,11 +95,11 @@ def test_slow_rows_are_measured_with_what_the_search_chose(tmp_path, monkeypatch
     monkeypatch.setattr(streams, "SLOW", ("window",))
     monkeypatch.setattr(streams, "FEW", 2)
     monkeypatch.setattr(streams, "TICKS", 100)
-    streams.packs.write_json(tmp_path / "streams-search.json", {"window": [[3, 1.0, 2.0, 3.0]]})
+    packs.write_json(tmp_path / "streams-search.json", {"window": [[3, 1.0, 2.0, 3.0]]})
     plans = {n: replace(p, iterations=2) for n, p in streams.PROTOCOLS.items()}
     run = replace(streams.RECIPE, protocols=plans)
     run.run(tmp_path, names=("head", "maml"), seeds=(0,), progress=False)
-    rows = streams.packs.read_json(tmp_path / "streams-slow.json")["window"]
+    rows = packs.read_json(tmp_path / "streams-slow.json")["window"]
     head = streams.build("head", 0)
     mk.load_learner(head, tmp_path / "streams-head-0.npz")
     given = streams.streams("ramp", "test", 0, 100)
