@@ -1358,6 +1358,7 @@ HINTS: list[tuple[str, Any, str]] = [
     ("17.1", 5.0, "divides"),
     ("17.2", math.exp(-1 / 20), "half-life"),
     ("17.2", 0.95, "0.36"),
+    ("17.2", 0.97, "three were asked for"),
     ("17.2", 0.5**20, "20th root"),
     ("17.2", 0.5 ** (1 / 40), "rho^40"),
     ("17.2", 0.9, "Solve"),

@@ -32,6 +32,7 @@ def exercise_2(answer: object) -> str | None:
     """rho for which two draws of a system 20 ticks apart are correlated by one half."""
     mistakes = {
         "That is a half-life of about 14 ticks: rho^20 must be 1/2, not 1/e.": math.exp(-1 / 20),
+        "Two digits are right, but three were asked for: near 1 they matter.": 0.97,
         "rho^20 must be 1/2; 1 - 1/20 is near, but gives 0.36.": 0.95,
         "That is 1/2 to the power 20; you want the 20th root.": 0.5**20,
         "For variances it would be rho^40; the correlation itself is rho^20.": 0.5 ** (1 / 40),
