@@ -164,3 +164,12 @@ def test_what_cannot_follow_is_refused_in_plain_words():
         OnlineSteps(head())
     with pytest.raises(mk.MamlkitError, match="rate"):
         Restart(OnlineHead(head()), rate=2.0)
+
+
+def test_to_ask_before_a_reading_changes_nothing():
+    follower, (x, y) = OnlineHead(head(), 0.9), readings(2, 4)
+    state = follower.start(2)
+    for t in range(4):
+        follower.predict(state, x[:, t : t + 1] if t % 2 else x[:, :2])
+        state = follower.update(state, x[:, t], y[:, t])
+    torch.testing.assert_close(state, led(OnlineHead(head(), 0.9), x, y), rtol=0.0, atol=0.0)
