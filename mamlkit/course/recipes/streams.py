@@ -274,11 +274,11 @@ def measure(folder: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
         packs.write_json(folder / "streams-slow.json", table)
 
 
-#: Five runs of each learner took some three minutes on one core; the search and the slow rows more.
+#: Five runs of each learner took some three minutes on one core. The slow rows, and the search, which
+#: comes first and into the same folder, took some five minutes each.
 RECIPE = Recipe(
     name="streams",
-    about="Train the learners of :data:`PROTOCOLS`, and measure the slow ones on test streams; the "
-    "search comes first.",
+    about="Train the learners of :data:`PROTOCOLS`, and measure the slow ones.",
     protocols=PROTOCOLS,
     build=build,
     tasks=tasks,
