@@ -274,8 +274,8 @@ def measure(folder: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
         packs.write_json(folder / "streams-slow.json", table)
 
 
-#: Five runs of each learner took some three minutes on one core. The slow rows, and the search, which
-#: comes first and into the same folder, took some five minutes each.
+#: Five runs of each learner took some three minutes on one core. The slow rows, and the search,
+#: which comes first and into the same folder, took some five minutes each.
 RECIPE = Recipe(
     name="streams",
     about="Train the learners of :data:`PROTOCOLS`, and measure the slow ones.",
