@@ -36,6 +36,7 @@ WIDGETS = {
     "13_bring_your_own_table": " known: length 1.5 after ",
     "14_which_magnet": " made the new one: ",
     "16_choosing_a_solver": "Calls at tolerance ",
+    "17_a_stream_that_drifts": "Pulled to ",
     "19_many_kinds_of_physics": ". Most probable: ",
 }
 FLAGS = [

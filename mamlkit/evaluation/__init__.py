@@ -14,6 +14,14 @@ from mamlkit.evaluation.curves import (
     tune,
     zero_step_gap,
 )
+from mamlkit.evaluation.online import (
+    Followed,
+    alarm,
+    coverage,
+    dynamic_regret,
+    follow,
+    recovery_time,
+)
 from mamlkit.evaluation.work import (
     Halving,
     Ratio,
@@ -27,19 +35,25 @@ from mamlkit.evaluation.work import (
 
 __all__ = [
     "Curve",
+    "Followed",
     "Halving",
     "Paired",
     "Ratio",
+    "alarm",
     "calibration",
     "compare",
     "cost_table",
+    "coverage",
+    "dynamic_regret",
     "error_against_shots",
     "evaluate",
+    "follow",
     "half_width",
     "halving",
     "penalised",
     "ratio",
     "recalibrate",
+    "recovery_time",
     "shuffled_support",
     "single_best",
     "spent",

@@ -16,6 +16,14 @@ from mamlkit.learners.in_context import CNP
 from mamlkit.learners.maml import MAML, inner_loop
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.multistart import Multistart
+from mamlkit.learners.online import (
+    LinearPrior,
+    Online,
+    OnlineHead,
+    OnlineSteps,
+    OnlineWindow,
+    Restart,
+)
 from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.prototypes import Prototypes
 from mamlkit.learners.reptile import Reptile
@@ -41,12 +49,18 @@ __all__ = [
     "Gaussian",
     "ImplicitMAML",
     "Learner",
+    "LinearPrior",
     "MAMLPlusPlus",
     "MetaLearner",
     "MetaSGD",
     "Multistart",
+    "Online",
+    "OnlineHead",
+    "OnlineSteps",
+    "OnlineWindow",
     "Prototypes",
     "Reptile",
+    "Restart",
     "RidgeHead",
     "Rule",
     "Scaled",

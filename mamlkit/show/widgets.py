@@ -24,6 +24,7 @@ from torch import Tensor
 from mamlkit.checks import count, fresh_generator, number, one_of
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import adapt_one
+from mamlkit.learners.beliefs import Gaussian
 from mamlkit.show.plots import (
     COLOURS,
     STYLE,
@@ -38,6 +39,7 @@ from mamlkit.tasks.equations import EQUATIONS
 from mamlkit.tasks.ising import BONDS, swendsen_wang
 from mamlkit.tasks.solver_choice import ACCURACY, CAP, METHODS, path, solve
 from mamlkit.tasks.solver_choice import error as solution_error
+from mamlkit.tasks.streams import along
 
 Range = tuple[float, float, float]  # least, median, largest
 MOST = 20  # where the sliders of whole numbers end, unless they have to start beyond
@@ -374,6 +376,69 @@ def kinds(
         f"A system of the kind {kind}, {len(support.x)} readings. Most probable: {said}. "
         f"RMSE {off:.3f}, {inside:.0%} of the curve in the 90 % band."
     )
+
+
+def pulled(
+    followers: Mapping[str, Any],
+    family: Family,
+    start: Mapping[str, float],
+    end: Mapping[str, float],
+    *,
+    over: int = 1,
+    tick: int = 70,
+    seed: int = 0,
+) -> tuple[Figure, str]:
+    """Pull a system from one place to another while it is read once a tick, and see who follows.
+    There are 120 ticks, and the pull begins at tick 60.
+
+    Args:
+        followers: learners of :mod:`mamlkit.learners.online` by name.
+        family: one input, one output.
+        start, end: the parameters of the system before and after the pull.
+        over: ticks that the pull takes; 1 is a jump.
+        tick: when to look at what each follower expects.
+        seed: fixes where it is read, and the noise.
+
+    Returns:
+        the figure: the true curve at that tick, what is expected by those who have seen the
+        readings before it, and the root-mean-square error over the whole curve at all ticks; and a
+        line with the errors at that tick.
+    """
+    ticks, when = 120, 60
+    tick = count("tick", tick, least=0)
+    if tick >= ticks:
+        raise MamlkitError(f"tick must be below {ticks}, but {tick} was given.")
+    at = torch.arange(ticks, dtype=torch.float64)
+    part = ((at - when + 1) / count("over", over)).clamp(0, 1)
+    course = {k: (start[k] + part * (end[k] - start[k]))[None] for k in start}
+    stream = along(family, course, generator=fresh_generator(seed))
+    x = family._grid(60)
+    truth = family.law(x[None], {k: p[0, :, None, None] for k, p in course.items()})  # [T, 60, 1]
+    said: dict[str, Tensor] = {}
+    for name, follower in followers.items():
+        state, found = follower.start(1), []
+        for t in range(ticks):
+            guess = follower.predict(state, x[None])
+            found.append(guess.mean[0] if isinstance(guess, Gaussian) else guess[0])
+            state = follower.update(state, stream.x[:, t], stream.y[:, t])
+        said[name] = torch.stack(found).detach()  # [T, 60, 1]
+    errors = {k: (v - truth).square().mean((1, 2)).sqrt() for k, v in said.items()}
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6))
+        seen = slice(max(tick - 10, 0), tick)
+        left.plot(x, truth[tick], color="black", lw=1.5, label="truth")
+        left.plot(stream.x[0, seen], stream.y[0, seen], "ok", ms=3, label="last ten readings")
+        for i, name in enumerate(said):
+            left.plot(x, said[name][tick], **line(i), label=name)
+            right.plot(at, errors[name], **line(i), label=name)
+        left.set(xlabel=family.x_label, ylabel=family.y_label, title=f"expected at tick {tick}")
+        left.legend(loc="best")
+        for place, style in ((when, ":"), (tick, "-")):
+            right.axvline(place, color="black", lw=0.8, ls=style)
+        right.set(yscale="log", xlabel="tick (dotted: the pull begins)", ylabel="RMS error")
+    told = ", ".join(f"{k} {v:.3g}" for k, v in end.items())
+    each = ", ".join(f"{name} {float(e[tick]):.3f}" for name, e in errors.items())
+    return figure, f"Pulled to {told} over {over} tick{'s' * (over > 1)}. At tick {tick}: {each}."
 
 
 def ranges(family: Family, n_tasks: int = 1000, seed: int = 0) -> dict[str, Range]:

@@ -29,9 +29,11 @@ from mamlkit.tasks.mixture import Mixture
 from mamlkit.tasks.oscillator import DampedOscillator
 from mamlkit.tasks.pendulum import Pendulum
 from mamlkit.tasks.poisson import Poisson
+from mamlkit.tasks.records import RECORDS, Record, record
 from mamlkit.tasks.scales import Scales
 from mamlkit.tasks.sinusoid import FINN_2017, Sinusoid
 from mamlkit.tasks.solver_choice import SolverChoice
+from mamlkit.tasks.streams import Resonator, Streams, along, drifting
 from mamlkit.tasks.table import MEASURED, Table, measured
 from mamlkit.tasks.trajectories import Trajectories, TrajectoryFamily
 
@@ -40,6 +42,7 @@ __all__ = [
     "FINN_2017",
     "KINDS",
     "MEASURED",
+    "RECORDS",
     "SURFACE_GRAVITY",
     "VISCOSITIES",
     "Bank",
@@ -65,10 +68,13 @@ __all__ = [
     "PointCharges",
     "Poisson",
     "Readings",
+    "Record",
+    "Resonator",
     "Scales",
     "Sinusoid",
     "SolverChoice",
     "Standard",
+    "Streams",
     "Table",
     "TaskBatch",
     "Trajectories",
@@ -76,12 +82,15 @@ __all__ = [
     "VapourPressure",
     "WhichMagnet",
     "WhichPhase",
+    "along",
     "correlations",
     "dipole_potential",
+    "drifting",
     "exact_burgers",
     "measured",
     "normal",
     "point_potential",
+    "record",
     "structure_factor",
     "swendsen_wang",
     "ten_kinds",

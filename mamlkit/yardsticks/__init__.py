@@ -31,6 +31,13 @@ from mamlkit.yardsticks.pooled_points import (
     every_point,
     power_law,
 )
+from mamlkit.yardsticks.tracking import (
+    FollowTheMetaLeader,
+    GridFilter,
+    RunningMean,
+    curves_prior,
+    polynomial_prior,
+)
 from mamlkit.yardsticks.which_law import ByEvidence, KnownLaws, log_residuals
 
 __all__ = [
@@ -40,8 +47,10 @@ __all__ = [
     "Classifier",
     "CurveFit",
     "Discriminant",
+    "FollowTheMetaLeader",
     "FromScratch",
     "GaussianProcess",
+    "GridFilter",
     "KnownLaws",
     "LeastSquares",
     "LeeKesler",
@@ -53,12 +62,15 @@ __all__ = [
     "Pooled",
     "ProbabilisticPCA",
     "Ridge",
+    "RunningMean",
     "Shifted",
     "TwoLevelProcess",
     "Zero",
+    "curves_prior",
     "every_point",
     "interpolate",
     "log_residuals",
     "polynomial",
+    "polynomial_prior",
     "power_law",
 ]

@@ -493,6 +493,10 @@ RIGHT: dict[str, Any] = {
     "16.2": over_best,
     "16.3": lambda n, s, m, r: (s - r) / (m - n),
     "16.4": left_of,
+    "17.1": 0.95**-60,
+    "17.2": 0.5 ** (1 / 20),
+    "17.3": lambda P, P0, rho, k: rho ** (2 * k) * P + (1 - rho ** (2 * k)) * P0,
+    "17.4": lambda y, m, v, noise: ((y - m) ** 2 / (v + noise**2)).sum(),
     "18.1": ends,
     "18.2": lambda r, s, t: t**2 * r.sum() / (len(r) * t**2 + s**2),
     "18.3": share_taken,
@@ -510,7 +514,7 @@ PAIRS = [e for e, answer in RIGHT.items() if isinstance(answer, tuple)]
 OBJECTS = ["05.1", "05.3"]  # a learner and a family
 FUNCTIONS = [e for e in RIGHT if e not in NUMBERS + PAIRS + OBJECTS]
 TENSORS_ONLY = ["03.1", "05.2"]  # what they return is to be differentiated
-TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whole number
+TO_THE_DIGIT = ["04.3", "06.3", "08.2", "17.2"]  # three digits are asked for, or a whole number
 
 
 # All of them
@@ -518,7 +522,7 @@ TO_THE_DIGIT = ["04.3", "06.3", "08.2"]  # three digits are asked for, or a whol
 
 def test_every_exercise_has_an_answer_here() -> None:
     assert sorted(RIGHT) == sorted(EXERCISES)
-    assert len(EXERCISES) == 62
+    assert len(EXERCISES) == 66
 
 
 @pytest.mark.parametrize("exercise", RIGHT)
@@ -1467,6 +1471,29 @@ HINTS: list[tuple[str, Any, str]] = [
         "point below",
     ),
     ("14.3", lambda t, p: t.mean(), "straight line from"),
+    ("17.1", 0.95**60, "inverse"),
+    ("17.1", 0.95**-120, "square"),
+    ("17.1", 20.0, "limit"),
+    ("17.1", 0.95**-30, "standard deviation"),
+    ("17.1", 1 + 60 * (1 / 0.95 - 1), "summand"),
+    ("17.1", 5.0, "divides"),
+    ("17.2", math.exp(-1 / 20), "half-life"),
+    ("17.2", 0.95, "0.36"),
+    ("17.2", 0.97, "three were asked for"),
+    ("17.2", 0.5**20, "20th root"),
+    ("17.2", 0.5 ** (1 / 40), "rho^40"),
+    ("17.2", 0.9, "Solve"),
+    ("17.3", lambda P, P0, rho, k: rho**k * P + (1 - rho**k) * P0, "square"),
+    ("17.3", lambda P, P0, rho, k: rho**2 * P + (1 - rho**2) * P0, "one tick"),
+    ("17.3", lambda P, P0, rho, k: rho ** (2 * k) * P, "comes in"),
+    ("17.3", lambda P, P0, rho, k: rho ** (2 * k) * P + k * (1 - rho**2) * P0, "shrinks"),
+    ("17.3", lambda P, P0, rho, k: P, "geometric"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / v).sum(), "noise besides"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / noise**2).sum(), "not known exactly"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / (v + noise)).sum(), "square it"),
+    ("17.4", lambda y, m, v, noise: ((y - m) ** 2 / (v + noise**2)).mean(), "not the mean"),
+    ("17.4", lambda y, m, v, noise: (y - m).sum() ** 2 / (v + noise**2).sum(), "by itself"),
+    ("17.4", lambda y, m, v, noise: (y - m).sum(), "sum over readings"),
 ]
 
 

@@ -378,4 +378,30 @@ def test_kinds_draws_what_specialists_say():
     assert told != said
     with pytest.raises(mk.MamlkitError, match="kind='lens'"):
         widgets.kinds(learner, families, "lens")
+
+
+def test_a_pulled_system_is_drawn_with_those_who_follow():
+    family = mk.tasks.Resonator()
+    prior = mk.yardsticks.polynomial_prior(5, family.x_range, 0.4)
+    followers = {
+        "polynomial": mk.learners.OnlineHead(prior, 0.97),
+        "mean": mk.yardsticks.RunningMean(0.4),
+    }
+    start, end = {"frequency": 1.0, "damping": 0.3}, {"frequency": 1.4, "damping": 0.2}
+    figure, said = widgets.pulled(followers, family, start, end, over=20, tick=90)
+    left, right = figure.axes
+    y = family.true_curve(end, 60)[1]
+    truth = next(line for line in left.lines if line.get_label() == "truth")
+    np.testing.assert_allclose(truth.get_ydata(), y[:, 0])
+    curve = next(line for line in left.lines if line.get_label() == "mean").get_ydata()
+    off = float(np.sqrt(np.mean((curve - y[:, 0].numpy()) ** 2)))
+    assert said.startswith("Pulled to frequency 1.4, damping 0.2 over 20 ticks. At tick 90: ")
+    assert said.endswith(f"mean {off:.3f}.")
+    course = next(line for line in right.lines if line.get_label() == "mean")
+    assert np.asarray(course.get_ydata())[90] == pytest.approx(off)
+    before, _ = widgets.pulled(followers, family, start, end, over=20, tick=59)
+    truth = next(line for line in before.axes[0].lines if line.get_label() == "truth")
+    np.testing.assert_allclose(truth.get_ydata(), family.true_curve(start, 60)[1][:, 0])
+    with pytest.raises(mk.MamlkitError, match="below 120"):
+        widgets.pulled(followers, family, start, end, tick=120)
     plt.close("all")

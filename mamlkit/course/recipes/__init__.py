@@ -23,6 +23,7 @@ from mamlkit.course.recipes import (
     pendulum,
     pinns,
     predators,
+    streams,
 )
 from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
 from mamlkit.errors import MamlkitError
@@ -46,6 +47,7 @@ RECIPES: dict[str, Recipe] = {
         magnets,
         curves,
         kinds,
+        streams,
     )
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
