@@ -17,6 +17,7 @@ from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.multistart import Multistart
 from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.prototypes import Prototypes
+from mamlkit.learners.quantise import Quantised
 from mamlkit.learners.reptile import Reptile
 from mamlkit.learners.rules import Rule, adam, chain, clip, momentum
 from mamlkit.learners.scaled import Scaled
@@ -43,6 +44,7 @@ __all__ = [
     "MetaSGD",
     "Multistart",
     "Prototypes",
+    "Quantised",
     "Reptile",
     "RidgeHead",
     "Rule",

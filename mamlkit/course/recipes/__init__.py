@@ -21,6 +21,7 @@ from mamlkit.course.recipes import (
     pendulum,
     pinns,
     predators,
+    small,
 )
 from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
 from mamlkit.errors import MamlkitError
@@ -42,6 +43,7 @@ RECIPES: dict[str, Recipe] = {
         pinns,
         laws,
         magnets,
+        small,
     )
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
