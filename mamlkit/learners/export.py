@@ -312,7 +312,9 @@ class _Writer:
             if node.target in (aten.full_like.default, aten.fill.Scalar):
                 node.target, node.kwargs = aten.full.default, {}  # what it is like is not needed
                 node.args = (list(node.meta["val"].shape), node.args[1])
-        graph.graph.eliminate_dead_code()
+        for node in reversed(graph.graph.nodes):
+            if node.op == "call_function" and not node.users:
+                graph.graph.erase_node(node)
         for node in graph.graph.nodes:
             if node.op == "output":
                 out = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
