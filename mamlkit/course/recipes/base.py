@@ -256,7 +256,7 @@ def _made(plan: Plan, history: History) -> dict[str, Any]:
     return {
         "settings": settings,
         "protocol": history.settings,
-        "outer_loss": [sum(block) / len(block) for block in blocks],
+        "outer_loss": [float(f"{sum(block) / len(block):.4g}") for block in blocks],
         "seconds": round(history.seconds[-1]),
         "compile": plan.compile,
         "versions": versions(),

@@ -41,9 +41,9 @@ CHOSEN: dict[str, float] = {
     "net8": 1e-1,
     "net4": 3e-1,
     "powers": 1e-1,
-    "tuned": 1e-2,
-    "ticket": 1e-2,
-    "random": 1e-2,
+    "tuned": 1e-1,
+    "ticket": 1e-1,
+    "random": 1e-1,
 }
 _PLAN = replace(SHORT, **{**SETTINGS, "iterations": 2000})
 PROTOCOLS: dict[str, Plan] = {name: replace(_PLAN, outer_lr=rate) for name, rate in CHOSEN.items()}
@@ -180,7 +180,7 @@ def train_few(
         return learner
 
     runs = SideBySide(make, len(families), 0)
-    plan = replace(FEW, outer_lr=CHOSEN[name], **changes)
+    plan = replace(FEW, **{"outer_lr": CHOSEN[name], **changes})
     clip = (plan.grad_clip or 1.0) * len(families) ** 0.5
     plan = replace(plan, meta_batch=plan.meta_batch * len(families), grad_clip=clip)
     augment = scaled if augmented else None
