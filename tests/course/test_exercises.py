@@ -392,7 +392,7 @@ def step_of_powers(
 ) -> Tensor:
     """The answer to 20.1, or one of its mistakes."""
     u = 1 - 1 / x if u is None else u(x)
-    phi = torch.stack([u, u**2, u**3])
+    phi = torch.stack([u**k for k in range(1, len(w) + 1)])
     return w - factor * alpha * (w @ phi - y) * phi
 
 
@@ -1357,13 +1357,15 @@ HINTS: list[tuple[str, Any, str]] = [
     ("20.1", lambda w, a, x, y: step_of_powers(w, a, x, y, u=lambda x: x), "not of x"),
     (
         "20.1",
-        lambda w, a, x, y: w - 2 * a * (w @ torch.stack([(1 - 1 / x) ** k for k in (1, 2, 3)]) - y),
+        lambda w, a, x, y: (
+            w - 2 * a * (w @ torch.stack([(1 - 1 / x) ** (k + 1) for k in range(len(w))]) - y)
+        ),
         "carries the feature",
     ),
     ("20.1", lambda w, a, x, y: step_of_powers(w, a / a, x, y), "step size of its own"),
     ("20.1", lambda w, a, x, y: step_of_powers(w, a, x, y) - w, "add it to w"),
     ("20.1", lambda w, a, x, y: w, "w_j' = w_j"),
-    ("20.1", lambda w, a, x, y: w[0], "three numbers"),
+    ("20.1", lambda w, a, x, y: w[0], "a row of numbers"),
     ("20.2", lambda w, bits: on_grid(w, bits, lambda b: 2**b - 1), "One bit is the sign"),
     ("20.2", lambda w, bits: on_grid(w, bits, lambda b: 2 ** (b - 1)), "as many steps above"),
     ("20.2", lambda w, b: (w / w.abs().max() * (2 ** (b - 1) - 1)).round(), "whole numbers;"),

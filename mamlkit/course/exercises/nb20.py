@@ -9,31 +9,31 @@ from mamlkit.course.checking import judge_function
 from mamlkit.course.exercises import uniform
 
 
-def _powers(x: Tensor) -> Tensor:
-    u = 1 - 1 / x
-    return torch.stack([u, u**2, u**3])
+def _powers(u: Tensor, like: Tensor) -> Tensor:
+    """u, u^2, .., as many as ``like`` has entries."""
+    return torch.stack([u ** (j + 1) for j in range(len(like))])
 
 
 def exercise_1(answer: object) -> str | None:
-    """A function: w [3], alpha [3], x, y -> the weights after one step on one reading, [3]."""
+    """A function: w [p], alpha [p], x, y -> the weights after one step on one reading, [p]."""
 
     def adapted(w: Tensor, alpha: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        phi = _powers(x)
+        phi = _powers(1 - 1 / x, w)
         return w - 2 * alpha * ((w * phi).sum() - y) * phi
 
     def moved(w: Tensor, alpha: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
         return w + factor * (adapted(w, alpha, x, y) - w)
 
     def raw(w: Tensor, alpha: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        phi = torch.stack([x, x**2, x**3])
+        phi = _powers(x, w)
         return w - 2 * alpha * ((w * phi).sum() - y) * phi
 
     def no_slope(w: Tensor, alpha: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return w - 2 * alpha * ((w * _powers(x)).sum() - y)
+        return w - 2 * alpha * ((w * _powers(1 - 1 / x, w)).sum() - y)
 
     cases = [
-        (uniform(k, 0.5, 3.0, 3), uniform(k + 10, 0.1, 1.0, 3), *uniform(k + 20, 0.6, 0.95, 2))
-        for k in range(3)
+        (uniform(p, 0.5, 3.0, p), uniform(p + 10, 0.1, 1.0, p), *uniform(p + 20, 0.6, 0.95, 2))
+        for p in (2, 4)
     ]
     cases = [(w, alpha, x, -2 * y) for w, alpha, x, y in cases]
     mistakes = {
@@ -48,8 +48,8 @@ def exercise_1(answer: object) -> str | None:
         ),
         "That is the change; add it to w.": lambda w, a, x, y: adapted(w, a, x, y) - w,
     }
-    otherwise = "w_j' = w_j - 2 alpha_j (y^ - y) u^j, with y^ = w . (u, u^2, u^3)."
-    needs = "three numbers"
+    otherwise = "w_j' = w_j - 2 alpha_j (y^ - y) u^j, with y^ = w . (u, u^2, ..)."
+    needs = "a row of numbers"
     return judge_function(answer, adapted, cases, mistakes, otherwise, needs=needs)
 
 
