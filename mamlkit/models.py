@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import FunctionType
 from typing import Any, Literal, cast
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import functional_call
 
-from mamlkit.checks import count, fresh_generator, interval, load_torch, one_of
+from mamlkit.checks import count, fresh_generator, interval, load_torch, number, one_of
 from mamlkit.errors import MamlkitError
 
 #: Types whose values are shared and not copied.
@@ -210,6 +210,95 @@ class Diagonal(nn.Module):
         if rows.shape[1] != len(self.factors):
             raise _cannot_take(self, x, f"it has p={len(self.factors)}")
         return rows * self.factors
+
+
+class Powers(nn.Module):
+    """A polynomial without a constant in a variable that the physics suggests,
+    y = w_1 u + .. + w_p u^p, ``[.., 1] -> [.., d_out]``: p numbers an output, zero at the start.
+
+    Args:
+        degree: p.
+        variable: "x" for u = x; "1 - 1/x", in which the logarithm of a vapour pressure is nearly a
+            straight line, with x the temperature over the critical one (Clausius and Clapeyron).
+        d_out: number of outputs.
+
+    Attributes:
+        weight: ``[d_out, p]``.
+    """
+
+    d_in = 1
+
+    def __init__(
+        self, degree: int = 3, variable: Literal["x", "1 - 1/x"] = "1 - 1/x", d_out: int = 1
+    ) -> None:
+        super().__init__()
+        self.variable = one_of("variable", variable, ("x", "1 - 1/x"))
+        self.weight = nn.Parameter(torch.zeros(count("d_out", d_out), count("degree", degree)))
+
+    def extra_repr(self) -> str:
+        """The variable, for printing."""
+        return f"degree={self.weight.shape[1]}, variable={self.variable!r}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[.., 1] -> [.., d_out]``."""
+        if x.shape[-1] != 1:
+            raise _cannot_take(self, x, "it has d_in=1")
+        u = x if self.variable == "x" else 1 - 1 / x
+        powers = [u]
+        while len(powers) < self.weight.shape[1]:
+            powers.append(powers[-1] * u)
+        return torch.cat(powers, dim=-1) @ self.weight.T
+
+
+class Pruned(nn.Module):
+    """Any model with a mask on some of its weights: where that is False, the weight is zero and
+    stays so, whatever the inner or the outer loop does. The masks are buffers, so they are copied,
+    saved and captured with the model.
+
+    Args:
+        model: any module; copied.
+        masks: for some of its parameters, by name, whether an entry is kept: see
+            :func:`largest_weights`.
+    """
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.model = copied(model)
+        weights = dict(self.model.named_parameters())
+        self.names = list(masks)
+        for i, (name, mask) in enumerate(masks.items()):
+            if name not in weights or mask.shape != weights[name].shape:
+                raise MamlkitError(
+                    f"there is a mask of shape {list(mask.shape)} for {name!r}, but the parameters "
+                    f"are { {n: list(w.shape) for n, w in weights.items()} }."
+                )
+            self.register_buffer(f"mask{i}", mask.detach().bool().clone())
+            with torch.no_grad():
+                weights[name].mul_(mask)
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """What is kept, by the name of the parameter."""
+        return {name: self.get_buffer(f"mask{i}") for i, name in enumerate(self.names)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the model."""
+        weights = dict(self.model.named_parameters(remove_duplicate=False))
+        kept = {name: weights[name] * mask for name, mask in self.masks.items()}
+        # A new tensor, or a learner of the last layer alone would run that layer without its mask.
+        return functional_call(self.model, kept, (x,)).clone()
+
+
+def largest_weights(model: nn.Module, keep: float) -> dict[str, Tensor]:
+    """Masks for :class:`Pruned` that keep this share of the entries of all matrices, the largest in
+    size wherever they are (Han et al. 2015, arXiv:1506.02626); vectors, such as biases, stay whole.
+    """
+    if not 0 < number("keep", keep) <= 1:
+        raise MamlkitError(f"keep is the share of weights that stay, in (0, 1], but is {keep!r}.")
+    matrices = {n: w.detach().abs() for n, w in model.named_parameters() if w.ndim > 1}
+    sizes = torch.cat([w.flatten() for w in matrices.values()]).sort(descending=True).values
+    least = sizes[max(1, round(keep * len(sizes))) - 1]
+    return {name: w >= least for name, w in matrices.items()}
 
 
 class LowRank(nn.Module):

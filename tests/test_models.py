@@ -301,3 +301,25 @@ def test_points_of_a_set_network_may_see_the_mean():
     for layer, mean in zip(network.points[1:], network.means, strict=True):
         h = torch.nn.functional.silu(layer(h) + mean(h.mean(1))[:, None])
     torch.testing.assert_close(network(x), network.whole[0](h.mean(1)))
+
+
+# --- powers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("variable", "u"), [("x", 0.8), ("1 - 1/x", 1 - 1 / 0.8)])
+def test_powers_are_a_polynomial_without_a_constant(variable, u) -> None:
+    model = mk.models.Powers(3, variable, d_out=2).double()
+    x = torch.full((5, 1), 0.8, dtype=F64)
+    assert not model(x).any()  # starts at zero
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -2.0, 3.0], [0.5, 0.0, 4.0]]))
+    expected = torch.tensor([u - 2 * u**2 + 3 * u**3, 0.5 * u + 4 * u**3], dtype=F64)
+    torch.testing.assert_close(model(x), expected.expand(5, 2))
+    assert not model(torch.full((1, 1), 0.0 if variable == "x" else 1.0, dtype=F64)).any()
+
+
+def test_powers_say_what_they_take() -> None:
+    with pytest.raises(mk.MamlkitError, match="it has d_in=1"):
+        mk.models.Powers()(torch.zeros(3, 2))
+    with pytest.raises(mk.MamlkitError, match="variable"):
+        mk.models.Powers(2, "log x")

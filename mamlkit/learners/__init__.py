@@ -26,6 +26,7 @@ from mamlkit.learners.online import (
 )
 from mamlkit.learners.presets import ANIL, CAVIA, FOMAML, CoDA, MAMLPlusPlus, MetaSGD
 from mamlkit.learners.prototypes import Prototypes
+from mamlkit.learners.quantise import Quantised
 from mamlkit.learners.reptile import Reptile
 from mamlkit.learners.rules import Rule, adam, chain, clip, momentum
 from mamlkit.learners.scaled import Scaled
@@ -59,6 +60,7 @@ __all__ = [
     "OnlineSteps",
     "OnlineWindow",
     "Prototypes",
+    "Quantised",
     "Reptile",
     "Restart",
     "RidgeHead",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -164,6 +165,26 @@ class MetaLearner(nn.Module):
         adapted.made = Made(self.adapt, (support,), settings)
         adapted.way = "in turn" if going_now() == "in turn" else None
         return adapted
+
+    def export(self, path: str | Path, shots: int) -> list[Path]:
+        """Write the inner loop for ``shots`` points, and the adapted model, for other programs.
+
+        "NAME.onnx" becomes two graphs in the learner's own type: ``NAME.onnx`` from x, y to the
+        adapted weights, and ``NAME-predict.onnx`` from these and x to y. It needs the extra
+        "export". "NAME.c" becomes C99 that holds start and steps as whole numbers of 8 bits, with
+        ``adapt(x, y)`` and ``predict(x, y)``, for machines without torch; what has been adapted is
+        kept as 8 bits too, on a grid of its own, as :class:`mamlkit.learners.Quantised` does.
+
+        Returns the files written.
+
+        Raises:
+            MamlkitError: for a learner that takes no gradient steps (a closed-form head,
+                prototypes), whose steps are no fixed list of operations, or that has an operation
+                which ONNX or this C has not; or if a package is missing.
+        """
+        from mamlkit.learners.export import export  # torch's tracing takes its time
+
+        return export(self, path, shots)
 
     def extra_repr(self) -> str:
         """The settings, for printing and to tell checkpoints apart."""

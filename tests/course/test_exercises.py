@@ -392,6 +392,35 @@ def by_means(features: Tensor, labels: Tensor, new: Tensor) -> Tensor:
     return (new[:, None] - means).square().sum(-1).argmin(1)
 
 
+def step_of_powers(
+    w: Tensor, alpha: Tensor, x: Tensor, y: Tensor, factor: float = 2.0, u: Any = None
+) -> Tensor:
+    """The answer to 20.1, or one of its mistakes."""
+    u = 1 - 1 / x if u is None else u(x)
+    phi = torch.stack([u**k for k in range(1, len(w) + 1)])
+    return w - factor * alpha * (w @ phi - y) * phi
+
+
+def on_grid(
+    w: Tensor, bits: int, most: Callable[[int], int] = lambda b: 2 ** (b - 1) - 1
+) -> Tensor:
+    """The answer to 20.2, or one of its mistakes."""
+    spacing = w.abs().max() / most(bits)
+    return spacing * (w / spacing).round()
+
+
+def nobody_better(size: Tensor, error: Tensor, ties: bool = True) -> list[float]:
+    """The answer to 20.3, or a mistake that forgets ties."""
+    pairs = list(zip(size.tolist(), error.tolist(), strict=True))
+
+    def beaten(a: float, b: float) -> bool:
+        if ties:
+            return any(c <= a and d <= b and (c, d) != (a, b) for c, d in pairs)
+        return any(c < a and d < b for c, d in pairs)
+
+    return [float(not beaten(a, b)) for a, b in pairs]
+
+
 def correlation(s: Tensor, down: int, right: int) -> Tensor:
     return (s * s.roll((-down, -right), (0, 1))).mean()
 
@@ -483,6 +512,9 @@ RIGHT: dict[str, Any] = {
     "13.2": life,
     "13.3": latent,
     "13.4": 3.5052,
+    "20.1": step_of_powers,
+    "20.2": on_grid,
+    "20.3": nobody_better,
     "14.1": correlation,
     "14.2": hebb,
     "14.3": crossing,
@@ -522,7 +554,7 @@ TO_THE_DIGIT = ["04.3", "06.3", "08.2", "17.2"]  # three digits are asked for, o
 
 def test_every_exercise_has_an_answer_here() -> None:
     assert sorted(RIGHT) == sorted(EXERCISES)
-    assert len(EXERCISES) == 66
+    assert len(EXERCISES) == 80
 
 
 @pytest.mark.parametrize("exercise", RIGHT)
@@ -1445,6 +1477,35 @@ HINTS: list[tuple[str, Any, str]] = [
     ("21.4", 145.6, "25 s once"),
     ("21.4", 7.0, "Compile, in two processes"),
     ("16.4", lambda a, lam: left_of(a, lam)[0], "one number an eigenvalue"),
+    ("20.1", lambda w, a, x, y: step_of_powers(w, a, x, y, 1.0), "factor 2 is missing"),
+    ("20.1", lambda w, a, x, y: step_of_powers(w, a, x, y, -2.0), "against the gradient"),
+    ("20.1", lambda w, a, x, y: step_of_powers(w, a, x, y, u=lambda x: x), "not of x"),
+    (
+        "20.1",
+        lambda w, a, x, y: (
+            w - 2 * a * (w @ torch.stack([(1 - 1 / x) ** (k + 1) for k in range(len(w))]) - y)
+        ),
+        "carries the feature",
+    ),
+    ("20.1", lambda w, a, x, y: step_of_powers(w, a / a, x, y), "step size of its own"),
+    ("20.1", lambda w, a, x, y: step_of_powers(w, a, x, y) - w, "add it to w"),
+    ("20.1", lambda w, a, x, y: w, "w_j' = w_j"),
+    ("20.1", lambda w, a, x, y: w[0], "a row of numbers"),
+    ("20.2", lambda w, bits: on_grid(w, bits, lambda b: 2**b - 1), "One bit is the sign"),
+    ("20.2", lambda w, bits: on_grid(w, bits, lambda b: 2 ** (b - 1)), "as many steps above"),
+    ("20.2", lambda w, b: (w / w.abs().max() * (2 ** (b - 1) - 1)).round(), "whole numbers;"),
+    (
+        "20.2",
+        lambda w, b: (s := w.max() / (m := 2 ** (b - 1) - 1)) * (w / s).round().clamp(-m, m),
+        "whatever its sign",
+    ),
+    ("20.2", lambda w, bits: w, "Nothing was rounded"),
+    ("20.2", lambda w, bits: -w, "round w / spacing"),
+    ("20.3", lambda s, e: 1 - torch.tensor(nobody_better(s, e)), "other way round"),
+    ("20.3", lambda s, e: (e == e.min()).double(), "smallest error alone"),
+    ("20.3", lambda s, e: (s == s.min()).double(), "smallest alone"),
+    ("20.3", lambda s, e: nobody_better(s, e, ties=False), "as small and errs less"),
+    ("20.3", lambda s, e: s * 0, "Point i is out"),
     ("14.1", lambda s, d, r: (s[: len(s) - d, : s.shape[1] - r] * s[d:, r:]).mean(), "a torus"),
     ("14.1", lambda s, d, r: (s * s.roll((-d, -r), (0, 1))).sum(), "number of sites"),
     ("14.1", lambda s, d, r: correlation(s, r, d), "first axis"),

@@ -110,8 +110,9 @@ def test_the_weights_are_two_small_files_a_recipe_with_whole_sets_of_seeds() -> 
         assert all(entry["seeds"] == list(recipes.SHIPPED_SEEDS) for entry in entries.values())
         with np.load(WEIGHTS / f"{recipe.name}.npz", allow_pickle=False) as arrays:
             assert {key.partition("/")[0] for key in arrays.files} == set(entries)
-            kind = np.float16 if recipe.half else np.float32
-            assert all(array.dtype == kind for array in arrays.values())
+            weights = np.float16 if recipe.half else np.float32
+            kinds = (weights, np.bool_)  # and masks
+            assert all(array.dtype in kinds for array in arrays.values())
             assert all(len(array) == len(recipes.SHIPPED_SEEDS) for array in arrays.values())
 
 

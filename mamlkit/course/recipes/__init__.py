@@ -23,6 +23,7 @@ from mamlkit.course.recipes import (
     pendulum,
     pinns,
     predators,
+    small,
     streams,
 )
 from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
@@ -48,6 +49,7 @@ RECIPES: dict[str, Recipe] = {
         curves,
         kinds,
         streams,
+        small,
     )
 }
 #: What ``mamlkit reproduce`` can repeat: a line about it, and the function of an output folder.
