@@ -56,6 +56,29 @@ class LinearPrior(NamedTuple):
     misfit: Tensor  # [d_out]
 
 
+def check_reading(x: Tensor, y: Tensor, n: int, d_out: int) -> None:
+    """Refuse a reading that is not one of each of ``n`` streams, or that is none."""
+    if x.ndim != 2 or len(x) != n or y.shape != (n, d_out):
+        raise MamlkitError(
+            f"a reading of {n} stream(s) is x [{n}, d_in], y [{n}, {d_out}], but x has shape "
+            f"{list(x.shape)} and y {list(y.shape)}."
+        )
+    if not bool(torch.isfinite(x).all() & torch.isfinite(y).all()):
+        raise MamlkitError(
+            "this reading holds nan or infinity. A reading that is missing is no reading: go on "
+            "without one, by state = follower.ahead(state) with an OnlineHead."
+        )
+
+
+def check_places(x: Tensor, n: int) -> None:
+    """Refuse places that are not some of each of ``n`` streams."""
+    if x.ndim != 3 or len(x) != n:
+        raise MamlkitError(
+            f"predict() needs places of {n} stream(s), [{n}, m, d_in], but x has shape "
+            f"{list(x.shape)}; for one place a stream use x[:, None]."
+        )
+
+
 class HeadState(NamedTuple):
     """What is believed of the weights at the next tick: ``mean [n, d_out, p]`` and ``covariance
     [n, d_out, p, p]``.
@@ -136,6 +159,7 @@ class OnlineHead:
     @torch.no_grad()
     def predict(self, state: HeadState, x: Tensor) -> Gaussian:
         """Mean and variance of the law at the next tick: ``[n, m, d_in] -> [n, m, d_out]``."""
+        check_places(x, len(state.mean))
         n, m, _ = x.shape
         flat = x.reshape(n * m, -1)
         phi = self.head.features(flat)
@@ -149,6 +173,7 @@ class OnlineHead:
     def update(self, state: HeadState, x: Tensor, y: Tensor) -> HeadState:
         """Bayes' rule for a reading, then on to the next tick."""
         w, P = state
+        check_reading(x, y, *w.shape[:2])
         at, phi = self._asked  # a reading mostly comes from where it was just foretold
         phi = phi if torch.equal(at, x) else self.head.features(x)
         phi = phi[:, None, :, None]  # [n, 1, p, 1]
@@ -213,6 +238,7 @@ class Restart:
 
     def update(self, state: RestartState, x: Tensor, y: Tensor) -> RestartState:
         """Bayes' rule; and where there is an alarm, once more from the prior."""
+        check_reading(x, y, *state.belief.mean.shape[:2])
         said = self.follower.predict(state.belief, x[:, None])
         variance = said.variance[:, 0] + self.follower.noise**2
         new = ((y - said.mean[:, 0]).square() / variance).sum(-1, keepdim=True)  # [n, 1]
@@ -257,6 +283,7 @@ def _empty(n: int, size: int, d_in: int, d_out: int, like: Tensor, theta: Weight
 
 
 def _pushed(state: WindowState, x: Tensor, y: Tensor) -> WindowState:
+    check_reading(x, y, len(state.y), state.y.shape[-1])
     news = (x[:, None], y[:, None], torch.ones_like(state.weight[:, :1]))
     olds = (state.x, state.y, state.weight)
     xs, ys, w = (torch.cat([old[:, 1:], new], 1) for old, new in zip(olds, news, strict=True))
@@ -294,6 +321,7 @@ class OnlineWindow:
     @torch.no_grad()
     def predict(self, state: WindowState, x: Tensor) -> Tensor | Gaussian:
         """The prediction of the adapted learner: ``[n, m, d_in] -> [n, m, d_out]``."""
+        check_places(x, len(state.x))
 
         def one(support: Readings, at: Tensor) -> Any:
             predict = self.learner.predictor(self.learner.inner_path(support, self.steps)[0][-1])
@@ -352,6 +380,7 @@ class OnlineSteps:
     @torch.no_grad()
     def predict(self, state: WindowState, x: Tensor) -> Tensor:
         """With the weights as they are: ``[n, m, d_in] -> [n, m, d_out]``."""
+        check_places(x, len(state.x))
         return each(lambda theta, at: self.learner.predictor(theta)(at))(state.theta, x)
 
     @torch.no_grad()

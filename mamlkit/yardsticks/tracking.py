@@ -15,7 +15,7 @@ from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights
 from mamlkit.learners.beliefs import Gaussian
 from mamlkit.learners.maml import MAML, inner_loop
-from mamlkit.learners.online import LinearPrior
+from mamlkit.learners.online import LinearPrior, check_reading
 from mamlkit.tasks.base import Family
 from mamlkit.yardsticks.latent import on_grid, training_curves
 
@@ -39,6 +39,7 @@ class RunningMean:
 
     def update(self, state: tuple[Tensor | float, int], x: Tensor, y: Tensor) -> Any:
         """One more reading."""
+        check_reading(x, y, len(x), y.shape[-1])
         mean, seen = state
         return mean + (y - mean) / (seen + 1), seen + 1
 
@@ -139,6 +140,7 @@ class GridFilter:
 
     def update(self, state: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Bayes' rule for a reading, then on to the next tick."""
+        check_reading(x, y, len(state), 1)
         said = self.family.law(x[:, None].double(), self.physics)[:, 0]  # [n, cells]
         fit = -0.5 * ((y - said) / self.family.noise) ** 2
         p = state * (fit - fit.max(1, keepdim=True).values).exp()
@@ -219,6 +221,7 @@ class FollowTheMetaLeader:
 
     def update(self, state: LeaderState, x: Tensor, y: Tensor) -> LeaderState:
         """One more reading, and now and then a step of the start."""
+        check_reading(x, y, len(state.x), 1)
         x, y = (torch.cat([old, new[:, None]], 1) for old, new in ((state.x, x), (state.y, y)))
         n, t = x.shape[:2]
         theta = state.theta

@@ -166,6 +166,37 @@ def test_what_cannot_follow_is_refused_in_plain_words():
         Restart(OnlineHead(head()), rate=2.0)
 
 
+FOLLOWERS: dict[str, Any] = {
+    "head": lambda: OnlineHead(head()),
+    "restart": lambda: Restart(OnlineHead(head())),
+    "window": lambda: OnlineWindow(head(), 3),
+    "steps": lambda: OnlineSteps(mk.MAML(mlp(), 0.1)),
+    "mean": mk.yardsticks.RunningMean,
+    "leader": lambda: mk.yardsticks.FollowTheMetaLeader(mk.MAML(mlp(), 0.1)),
+    "told": lambda: mk.yardsticks.GridFilter(
+        mk.tasks.Resonator(),
+        {"frequency": torch.linspace(0.8, 1.6, 4), "damping": torch.linspace(0.1, 0.4, 3)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_a_reading_that_is_none_is_told(name):
+    follower = FOLLOWERS[name]()
+    state, x, y = follower.start(2), torch.ones(2, 1, dtype=F64), torch.ones(2, 1, dtype=F64)
+    follower.update(state, x, y)
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(mk.MamlkitError, match="no reading: go on"):
+            follower.update(state, x, torch.tensor([[1.0], [bad]], dtype=F64))
+    with pytest.raises(mk.MamlkitError, match="a reading of 2 stream"):
+        follower.update(state, x[:, 0], y)
+    with pytest.raises(mk.MamlkitError, match="a reading of 2 stream"):
+        follower.update(state, x, y[:1])
+    if name in ("head", "restart", "window", "steps"):
+        with pytest.raises(mk.MamlkitError, match=r"use x\[:, None\]"):
+            follower.predict(state, x)
+
+
 def test_to_ask_before_a_reading_changes_nothing():
     follower, (x, y) = OnlineHead(head(), 0.9), readings(2, 4)
     state = follower.start(2)
