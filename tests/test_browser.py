@@ -6,11 +6,11 @@ Needs Debian's ``chromium`` (or any on the path). Where it is missing the test i
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 import socket
 import subprocess
+import symtable
 import sys
 import time
 import urllib.request
@@ -156,16 +156,20 @@ def needed(cells: list[Any]) -> list[Any]:
 
 
 def reads(source: str) -> set[str]:
-    """Names that come from elsewhere."""
-    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
-    return {name.id for name in names if isinstance(name.ctx, ast.Load)} - makes(source)
+    """Names that come from elsewhere: read at the top, or as globals further in."""
+    top = symtable.symtable(source, "cell", "exec")
+    found, inside = {n.get_name() for n in top.get_symbols() if n.is_referenced()}, [top]
+    while inside:
+        inside = [child for table in inside for child in table.get_children()]
+        names = [n for table in inside for n in table.get_symbols()]
+        found |= {n.get_name() for n in names if n.is_global() and n.is_referenced()}
+    return found - makes(source)
 
 
 def makes(source: str) -> set[str]:
-    tree = list(ast.walk(ast.parse(source)))
-    defined = (ast.FunctionDef, ast.ClassDef)
-    stored = {n.id for n in tree if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return stored | {node.name for node in tree if isinstance(node, defined)}
+    """Names that it gives a value at the top."""
+    top = symtable.symtable(source, "cell", "exec").get_symbols()
+    return {n.get_name() for n in top if n.is_assigned() or n.is_imported()}
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
