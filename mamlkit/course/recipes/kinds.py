@@ -68,8 +68,8 @@ def build(name: str, seed: int = 0) -> MetaLearner:
     return head(seed, 1 + len(NAMES) * (name == "told"), 3 if name == "wide" else 1)
 
 
-#: Rows of the table: a learner, how many times 750 iterations, and how many seeds. The first
-#: three are trained at each of :data:`LEVELS`.
+#: What each row of the table is made of, namely a learner, how many times 750 iterations, and how
+#: many seeds. The first three are trained at each of :data:`LEVELS`.
 ROWS: dict[str, tuple[str, int, int]] = {
     "joint": ("joint", 1, 5),
     "average": ("specialists", 1, 5),
