@@ -38,6 +38,23 @@ def test_import_loads_nothing_heavy():
     assert not loaded.intersection(HEAVY)
 
 
+def test_import_reads_no_table():
+    """Every table of the package is read on first use."""
+    program = """
+import gc, functools
+import mamlkit
+kept = [f for f in gc.get_objects() if isinstance(f, functools._lru_cache_wrapper)]
+mine = [f for f in kept if f.__module__.startswith("mamlkit")]
+print(len(mine), *(f.__name__ for f in mine if f.cache_info().currsize))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    count, *filled = done.stdout.split()
+    assert int(count) > 3
+    assert filled == []
+
+
 def test_plots_come_on_first_use():
     assert "matplotlib" in loaded_after("import mamlkit; mamlkit.plots.use_style")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -93,37 +93,41 @@ class Standard(Family):
 
 
 _RC = {"voltage": (0.8, 1.2), "time_constant": (0.5, 2.0)}  # V, s
-#: Ten families in their own units, by name.
-KINDS: dict[str, Family] = {
-    "Hooke": HookesLaw(),
-    "Ohm": OhmsLaw(),
-    "fall": FreeFall(),
-    "sinusoid": Sinusoid(),
+#: Ten families in their own units, by name: how each is made, since a table is read for one.
+KINDS: dict[str, Callable[[], Family]] = {
+    "Hooke": HookesLaw,
+    "Ohm": OhmsLaw,
+    "fall": FreeFall,
+    "sinusoid": Sinusoid,
     # Five readings in 3 s tell no frequency above some 5 rad/s from a lower one.
-    "damped oscillator": DampedOscillator(frequencies=(1.0, 4.0)),
-    "charging": Formula(
+    "damped oscillator": partial(DampedOscillator, frequencies=(1.0, 4.0)),
+    "charging": partial(
+        Formula,
         lambda t, p: p["voltage"] * (1 - torch.exp(-t / p["time_constant"])),
         _RC,
         (0.0, 5.0),
         "time t [s]",
         "voltage V [V]",
     ),
-    "discharging": Formula(
+    "discharging": partial(
+        Formula,
         lambda t, p: p["voltage"] * torch.exp(-t / p["time_constant"]),
         _RC,
         (0.0, 5.0),
         "time t [s]",
         "voltage V [V]",
     ),
-    "fluids": VapourPressure(),
-    "Stefan-Boltzmann": Formula(
+    "fluids": VapourPressure,
+    "Stefan-Boltzmann": partial(
+        Formula,
         lambda t, p: p["emissivity"] * STEFAN_BOLTZMANN * t**4,
         {"emissivity": (0.1, 1.0)},
         (300.0, 1000.0),
         "temperature T [K]",
         "radiated power P/A [W/m^2]",
     ),
-    "lens": Formula(
+    "lens": partial(
+        Formula,
         lambda g, p: p["focal_length"] * g / (g - p["focal_length"]),
         {"focal_length": (0.05, 0.1)},
         (0.15, 0.6),
@@ -136,4 +140,4 @@ KINDS: dict[str, Family] = {
 @cache
 def ten_kinds(noise: float = 0.05) -> dict[str, Standard]:
     """The families of :data:`KINDS` in numbers of order one, by name."""
-    return {name: Standard(family, noise) for name, family in KINDS.items()}
+    return {name: Standard(make(), noise) for name, make in KINDS.items()}

@@ -13,7 +13,7 @@ from tests.helpers import F64, members_of, seeded
 
 @pytest.mark.parametrize("name", KINDS)
 def test_numbers_of_order_one_that_obey_the_law(name: str) -> None:
-    standard, family = ten_kinds()[name], KINDS[name]
+    standard, family = ten_kinds()[name], KINDS[name]()
     batch = standard.sample(200, 5, 20, generator=seeded(), dtype=F64)
     x, y = batch.query
     assert x.min() >= -1 - 1e-9
@@ -34,11 +34,11 @@ def test_the_formulas() -> None:
     tau, volt = torch.tensor(1.5, dtype=F64), torch.tensor(0.9, dtype=F64)
     half, rc = tau * torch.log(torch.tensor(2.0)), {"voltage": volt, "time_constant": tau}
     for name in ("charging", "discharging"):
-        assert float(KINDS[name].law(half, rc)) == pytest.approx(0.45)
+        assert float(KINDS[name]().law(half, rc)) == pytest.approx(0.45)
     f = torch.tensor(0.08, dtype=F64)
-    assert float(KINDS["lens"].law(2 * f, {"focal_length": f})) == pytest.approx(0.16)
+    assert float(KINDS["lens"]().law(2 * f, {"focal_length": f})) == pytest.approx(0.16)
     black = {"emissivity": torch.tensor(1.0, dtype=F64)}
-    power = KINDS["Stefan-Boltzmann"].law(torch.tensor(1000.0, dtype=F64), black)
+    power = KINDS["Stefan-Boltzmann"]().law(torch.tensor(1000.0, dtype=F64), black)
     assert float(power) == pytest.approx(1e12 * STEFAN_BOLTZMANN)
     assert float(power) == pytest.approx(56_704, rel=1e-4)
 
@@ -46,10 +46,10 @@ def test_the_formulas() -> None:
 def test_parts_members_and_fixed_tasks_stay() -> None:
     fluids = ten_kinds()["fluids"]
     train, test = fluids.split("train"), fluids.split("test")
-    assert train.n_members == KINDS["fluids"].split("train").n_members
+    assert train.n_members == KINDS["fluids"]().split("train").n_members
     assert not set(members_of(train)) & set(members_of(test))
     assert fluids.pool == 39
-    assert Standard(KINDS["fluids"].split("test")).n_members == test.n_members
+    assert Standard(KINDS["fluids"]().split("test")).n_members == test.n_members
     assert test.name_of(test.every(1).task(0).physics) in VapourPressure().names
     _, y, _ = train.curves(train.n_members)
     assert float(y.mean()) == pytest.approx(0.0, abs=1e-9)
