@@ -25,8 +25,8 @@ WIDGET_NOTE = (
 
 
 def static_copy(notebook: dict) -> dict:
-    """The notebook as a page shows it: a live widget gives way to a note, not to raw text, and a
-    folded solution has its own title.
+    """The notebook as a page shows it: a live widget gives way to a note, not to raw text, a
+    folded solution has its own title, and links to these pages are relative to here.
     """
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
@@ -47,7 +47,8 @@ def copy_notebooks(source: Path, folder: Path) -> None:
     wanted = {}
     for path in sorted(source.rglob("*.ipynb")):
         if ".ipynb_checkpoints" not in path.parts:
-            page = static_copy(json.loads(path.read_text(encoding="utf-8")))
+            text = path.read_text(encoding="utf-8").replace("../docs/", "../")
+            page = static_copy(json.loads(text))
             wanted[folder / path.relative_to(source)] = json.dumps(page, indent=1)
     for old in folder.rglob("*.ipynb"):
         if old not in wanted:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from mamlkit.cli.lab import PAGES, student_copy
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.install
@@ -127,7 +128,10 @@ def test_lab_serves_the_notebooks_and_keeps_the_readers_work(environment, tmp_pa
         assert served[FIRST]["type"] == "notebook"
         assert served[FIRST]["writable"]
     mine = folder / "mamlkit-notebooks" / FIRST
-    assert mine.read_bytes() == (ROOT / "notebooks" / FIRST).read_bytes()
+    shipped_text = (ROOT / "notebooks" / FIRST).read_text(encoding="utf-8")
+    assert mine.read_text(encoding="utf-8") == student_copy(shipped_text, outputs=False)
+    for page in PAGES:
+        assert (mine.parent / "docs" / page).is_file()
 
     edited = json.loads(mine.read_text())
     edited["cells"][0]["source"] = "my own work"

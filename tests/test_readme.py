@@ -96,6 +96,16 @@ def test_the_page_on_learners_runs_from_top_to_bottom(tmp_path, monkeypatch):
     torch.testing.assert_close(padded(x), alone(x))
 
 
+def test_the_primer_prints_what_it_says(capsys):
+    page = (ROOT / "docs" / "primer.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.S)
+    assert len(blocks) == page.count("```python") == 7
+    names: dict = {}
+    for code, printed in blocks:
+        exec(compile(code, "primer.md", "exec"), names)
+        assert capsys.readouterr().out.strip() == printed.strip()
+
+
 def test_the_page_on_growing_runs_and_its_memory_is_as_printed(capsys):
     page = (ROOT / "docs" / "from_laptop_to_cluster.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -43,12 +44,31 @@ def source(tmp_path, monkeypatch):
     folder = tmp_path / "installed"
     (folder / "assignments").mkdir(parents=True)
     (folder / ".ipynb_checkpoints").mkdir()
-    (folder / "00_first.ipynb").write_text("first, as it ships")
-    (folder / "01_second.ipynb").write_text("second, as it ships")
-    (folder / "assignments" / "01_springs.ipynb").write_text("an assignment")
+    (folder / "00_first.ipynb").write_text(notebook("[task](../docs/glossary.md#task)"))
+    (folder / "01_second.ipynb").write_text(notebook("[next](02_third.ipynb)"))
+    (folder / "assignments" / "01_springs.ipynb").write_text(
+        notebook("[K](../../docs/notation.md)")
+    )
     (folder / ".ipynb_checkpoints" / "00_first-checkpoint.ipynb").write_text("left by an editor")
+    (tmp_path / "docs").mkdir()
+    for page in lab.PAGES:
+        (tmp_path / "docs" / page).write_text("[first](notebooks/00_first.ipynb)")
     monkeypatch.setattr(lab, "notebooks_folder", lambda: folder)
     return folder
+
+
+def notebook(prose: str) -> str:
+    """A notebook of one text and one cell that was run."""
+    ran = {
+        "cell_type": "code",
+        "execution_count": 3,
+        "metadata": {"tags": ["solution"]},
+        "outputs": [{"output_type": "stream", "name": "stdout", "text": ["the answer is 42"]}],
+        "source": ["answer"],
+    }
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": [prose]}, ran]
+    metadata = {"kernelspec": {"name": "python3"}, "widgets": {"sliders": {}}}
+    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
 
 
 def run_python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -208,9 +228,60 @@ def test_lab_copies_the_notebooks_and_starts(source, started, tmp_path, capsys):
     folder = tmp_path / "mine"
     assert cli.main(["lab", str(folder)]) == 0
     copied = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    assert copied == ["00_first.ipynb", "01_second.ipynb", "assignments/01_springs.ipynb"]
+    notebooks = ["00_first.ipynb", "01_second.ipynb", "assignments/01_springs.ipynb"]
+    assert copied == [*notebooks, *(f"docs/{page}" for page in sorted(lab.PAGES))]
     assert started == [(folder, True)]
-    assert "3 notebook(s) copied, 0 left as they were" in capsys.readouterr().out
+    assert "3 notebook(s) copied without outputs, 0 left as they" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("outputs", [False, True])
+def test_lab_gives_a_students_copy_unless_asked(outputs, source, started, tmp_path):
+    folder = tmp_path / "mine"
+    assert cli.main(["lab", str(folder), *(["--with-outputs"] if outputs else [])]) == 0
+    shipped = json.loads((source / "00_first.ipynb").read_text())
+    copied = json.loads((folder / "00_first.ipynb").read_text())
+    assert ("42" in json.dumps(copied)) is outputs
+    assert ("sliders" in json.dumps(copied)) is outputs
+    assert copied["cells"][1]["execution_count"] == (3 if outputs else None)
+    assert copied["cells"][1]["metadata"] == shipped["cells"][1]["metadata"]
+    assert copied["metadata"]["kernelspec"] == shipped["metadata"]["kernelspec"]
+
+
+def test_links_of_the_copies_lead_to_the_copies(source, started, tmp_path):
+    folder = tmp_path / "mine"
+    assert cli.main(["lab", str(folder)]) == 0
+    first, exercise, page = (
+        (folder / name).read_text()
+        for name in ("00_first.ipynb", "assignments/01_springs.ipynb", "docs/primer.md")
+    )
+    assert "](docs/glossary.md#task)" in first
+    assert "](../docs/notation.md)" in exercise
+    assert page == "[first](../00_first.ipynb)"
+
+
+def test_every_link_of_the_students_course_leads_somewhere():
+    texts = lab.copies(lab.notebooks_folder(), outputs=False)
+    assert len(texts) >= 25
+    for name, whole in texts.items():
+        text = prose(whole) if name.suffix == ".ipynb" else whole
+        links = re.findall(r"\]\((?!https?:)([^)\s]*)\)", text)
+        for link in links:
+            target, _, anchor = link.partition("#")
+            place = Path(os.path.normpath(name.parent / target)) if target else name
+            assert place in texts, f"{name}: {link}"
+            if anchor and place.suffix == ".md":
+                assert anchor in anchors(texts[place]), f"{name}: {link}"
+
+
+def prose(notebook: str) -> str:
+    cells = json.loads(notebook)["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def anchors(page: str) -> list[str]:
+    """Of the headings of a page, as GitHub and the web book make them."""
+    titles = re.findall(r"^#+ (.*)$", page, re.M)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 def test_lab_never_overwrites(source, started, tmp_path, monkeypatch, capsys):
@@ -222,9 +293,9 @@ def test_lab_never_overwrites(source, started, tmp_path, monkeypatch, capsys):
     assert cli.main(["lab", "--no-browser"]) == 0
     assert (mine / "00_first.ipynb").read_text() == "a week of work"
     assert not (tmp_path / "not-there").exists()
-    assert (mine / "assignments" / "01_springs.ipynb").read_text() == "an assignment"
+    assert (mine / "assignments" / "01_springs.ipynb").is_file()
     text = capsys.readouterr().out
-    assert "1 notebook(s) copied, 2 left as they were" in text
+    assert "1 notebook(s) copied without outputs, 2 left as they were" in text
     assert "left alone: 00_first.ipynb" in text
     assert started == [(Path("mamlkit-notebooks"), False)]
 
@@ -271,7 +342,7 @@ def test_lab_when_the_disk_is_full(source, started, tmp_path, monkeypatch, capsy
     assert not [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
     monkeypatch.setattr(Path, "write_bytes", whole)  # with room again, all are copied
     assert cli.main(["lab", str(tmp_path / "mine")]) == 0
-    assert "3 notebook(s) copied, 0 left" in capsys.readouterr().out
+    assert "3 notebook(s) copied without outputs, 0 left" in capsys.readouterr().out
 
 
 def test_lab_without_jupyterlab(source, started, tmp_path, monkeypatch, capsys):
