@@ -51,6 +51,7 @@ FLAGS = [
 MINUTE = 60_000  # milliseconds, as playwright counts
 # JupyterLab's own statement on the kernel of the notebook in front.
 KERNEL = """() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"""
+SHUT_DOWN = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 # Every code cell before `end` that is not empty has been run in this session.
 ALL_RAN = """end => {
   const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells].slice(0, end);
@@ -82,9 +83,10 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """JupyterLab on a free port, serving a folder that holds the notebooks without outputs."""
+    tmp_path = tmp_path_factory.mktemp("lab")
     (tmp_path / "course").mkdir()
     for name in (EXPLORER, *WIDGETS):
         strip_outputs(NOTEBOOKS / f"{name}.ipynb", tmp_path / "course" / f"{name}.ipynb")
@@ -199,10 +201,13 @@ def reader(chromium: str, lab: str, name: str) -> Iterator[Any]:
         page.wait_for_function("() => window.jupyterapp !== undefined")
         page.wait_for_selector(".jp-NotebookPanel")
         page.wait_for_function(f"() => ({KERNEL})() === 'idle'")
-        yield page
-        if folder := os.environ.get("MAMLKIT_SCREENSHOTS"):
-            page.screenshot(path=Path(folder) / f"{name}.png")
-        browser.close()
+        try:
+            yield page
+            if folder := os.environ.get("MAMLKIT_SCREENSHOTS"):
+                page.screenshot(path=Path(folder) / f"{name}.png")
+        finally:  # the server goes on to the next notebook: this one's kernel need not
+            page.evaluate(SHUT_DOWN)
+            browser.close()
     assert problems == []
 
 

@@ -172,6 +172,16 @@ def test_links_between_notebooks_lead_somewhere(path):
 
 
 @every_lesson
+def test_words_and_letters_are_linked_to_where_they_are_explained(path):
+    if path.name[:2] in OLDER:
+        return
+    contract, *body = prose(path)
+    assert "](../docs/glossary.md)" in contract
+    assert "](../docs/notation.md)" in contract
+    assert len(set(re.findall(r"\]\(\.\./docs/glossary\.md#([\w-]+)\)", "\n".join(body)))) >= 2
+
+
+@every_lesson
 def test_three_to_eight_cells_are_checked(path):
     checked = [cell for cell in code_cells(path) if "nbval-check-output" in tags(cell)]
     assert 3 <= len(checked) <= 8
