@@ -191,6 +191,45 @@ def test_three_to_eight_cells_are_checked(path):
         assert all(o["output_type"] != "execute_result" for o in cell["outputs"]), source(cell)
 
 
+NOT_SAID = re.compile(  # formulas, code, links, answers to self-tests, references
+    r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|\[\d\d · [^\]]*\]|<details>.*?</details>"
+    r"|arXiv:[\d.]+\d|\([^()]*\b(?:1[89]|20)\d\d\b[^()]*\)|\d+ \((?:1[89]|20)\d\d\)(?: \d+)?",
+    re.S,
+)
+NUMBER = re.compile(r"(?<![\w.^_{-])\d*\.?\d+(?:e-?\d+)?(?![\w}])")
+SMALL, YEARS = 12, range(1800, 2030)
+
+
+def unsupported(path: Path) -> list[str]:
+    """Numbers in the prose that no cell prints or holds, also not rounded or in percent."""
+    held: set[float] = set()
+    for cell in code_cells(path):
+        texts = [source(cell)]
+        for output in cell["outputs"]:
+            texts += [
+                text(output.get("text", "")),
+                text(output.get("data", {}).get("text/plain", "")),
+            ]
+        held |= {float(n) for n in re.findall(r"\d*\.?\d+(?:e[-+]?\d+)?", " ".join(texts))}
+    found = []
+    for words in prose(path)[1:]:
+        told = re.split(r"^#+ Exercise", words, flags=re.M)[0]  # what an exercise assumes is free
+        for number in NUMBER.findall(NOT_SAID.sub(" ", told)):
+            value, decimals = float(number), len(number.partition("e")[0].partition(".")[2])
+            whole = value == int(value)
+            if whole and (value <= SMALL or int(value) in YEARS):
+                continue
+            if not any(round(h, decimals) == value or abs(100 * h - value) < 0.51 for h in held):
+                found.append(number)
+    return found
+
+
+@every_lesson
+def test_numbers_in_prose_are_those_of_a_cell(path):
+    if path.name[:2] not in OLDER:
+        assert unsupported(path) == []
+
+
 @every_notebook
 def test_only_known_tags(path):
     for cell in read_notebook(path)["cells"]:
