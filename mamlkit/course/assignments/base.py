@@ -1,0 +1,61 @@
+"""What an assignment is: questions that a program marks, and questions that a person marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Numbers = Any  # a number, or lists of numbers
+Own = dict[str, Any]  # a student's own data, by name
+
+
+@dataclass(frozen=True)
+class Question:
+    """A name that the student's notebook has to hold, and what it must be.
+
+    With ``cases`` it is a function, tried on inputs that nobody has seen: ``cases(rng, own)`` gives
+    lists of plain inputs, and ``right(*inputs)`` is what the function has to return. Without, it is
+    a value, computed from the student's own data: ``right(own)``.
+
+    ``mistakes`` are the common wrong answers: words for the student, what the mistake gives, and the
+    share of the points that it is worth.
+    """
+
+    name: str
+    title: str
+    points: float
+    right: Callable[..., Numbers]
+    cases: Callable[[np.random.Generator, Own], list[list[Any]]] | None = None
+    mistakes: Mapping[str, tuple[Callable[..., Numbers], float]] = field(default_factory=dict)
+    rtol: float = 1e-3
+    atol: float = 1e-9
+
+
+@dataclass(frozen=True)
+class Written:
+    """A question that a person marks: the answer stands under the heading ``Answer NAME``."""
+
+    name: str
+    title: str
+    points: float
+    rubric: Sequence[tuple[float, str]]  # points, and what they are given for
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Questions, and each student's own data."""
+
+    name: str
+    title: str
+    notebook: str  # the file in notebooks/assignments
+    questions: Sequence[Question]
+    written: Sequence[Written]
+    own: Callable[[np.random.Generator], Own] = lambda rng: {}
+
+    @property
+    def points(self) -> float:
+        """All of them."""
+        return sum(part.points for part in (*self.questions, *self.written))
