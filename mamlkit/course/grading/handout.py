@@ -1,0 +1,48 @@
+"""From a teacher's notebook, with solutions, to the one that a student gets.
+
+The source is in nbgrader's dialect, so that a department with an nbgrader hub can use it as it is:
+solutions stand between ``### BEGIN SOLUTION`` and ``### END SOLUTION``, in code and in text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from mamlkit.errors import MamlkitError
+
+SOLUTION = re.compile(
+    r"^([ \t]*)### BEGIN SOLUTION[^\n]*\n(.*?)^[ \t]*### END SOLUTION[^\n]*$", re.S | re.M
+)
+HIDDEN = re.compile(
+    r"^[ \t]*### BEGIN HIDDEN TESTS[^\n]*\n.*?^[ \t]*### END HIDDEN TESTS[^\n]*\n?", re.S | re.M
+)
+
+
+def strip(text: str, year: int) -> str:
+    """The student's notebook.
+
+    Args:
+        text: the source notebook as JSON.
+        year: of the course; it stands in the notebook as ``YEAR``.
+
+    Returns:
+        JSON without solutions, hidden tests and outputs.
+
+    Raises:
+        MamlkitError: if a solution is opened and not closed.
+    """
+    notebook: dict[str, Any] = json.loads(text)
+    notebook["metadata"].pop("widgets", None)
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        stub = r"\1...  # your lines" if cell["cell_type"] == "code" else "*Your answer.*"
+        source = HIDDEN.sub("", SOLUTION.sub(stub, source))
+        if "### BEGIN" in source or "### END" in source:
+            raise MamlkitError(f"a solution is opened and not closed: {source[:80]!r}")
+        source = re.sub(r"^YEAR = \d+", f"YEAR = {year}", source, flags=re.M)
+        cell["source"] = source.splitlines(keepends=True)
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,210 @@
+"""What a teacher and a student get: tables of marks, pages of feedback, sheets to mark by hand."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+from mamlkit.course.assignments.base import Assignment
+from mamlkit.course.grading.grade import Result
+from mamlkit.errors import MamlkitError
+from mamlkit.training.checkpoints import atomically
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 sans-serif; max-width: 48em; margin: 2em auto; padding: 0 1em; color: #111 }}
+table {{ border-collapse: collapse; width: 100% }}
+th, td {{ text-align: left; vertical-align: top; padding: .3em .8em .3em 0;
+         border-bottom: 1px solid #999 }}
+pre {{ white-space: pre-wrap; background: #f4f4f4; padding: .8em }}
+</style></head><body>
+{body}
+</body></html>
+"""
+
+
+def escape(value: object) -> str:
+    """Text as HTML shows it: nothing of what a student wrote is markup."""
+    return html.escape(str(value))
+
+
+def number(points: float) -> str:
+    """Points, without zeros that say nothing."""
+    return f"{points:.2f}".rstrip("0").rstrip(".")
+
+
+def write_marks(assignment: Assignment, results: Sequence[Result], out: Path) -> None:
+    """``marks.csv``: a row a submission, with points by question, status and reasons."""
+    names = [question.name for question in assignment.questions]
+    rows = []
+    for result in results:
+        points = {mark.question: number(mark.points) for mark in result.marks}
+        reasons = [f"{m.question}: {m.reason}" for m in result.marks if m.points < m.of]
+        rows.append(
+            {
+                "student": result.student,
+                "file": result.file,
+                "status": result.status,
+                **{name: points.get(name, "") for name in names},
+                "points": number(result.points),
+                "of": number(sum(question.points for question in assignment.questions)),
+                "reason": "; ".join([*reasons, *result.notes]),
+            }
+        )
+    write_table(rows, out / "marks.csv")
+
+
+def write_table(rows: Sequence[dict[str, str]], path: Path) -> None:
+    """A CSV file that spreadsheets open; a cell that starts like a formula is kept as text."""
+    with atomically(path) as file:
+        text = _Lines()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: _harmless(value) for key, value in row.items()})
+        file.write("".join(text.lines).encode("utf-8"))
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> int:
+        self.lines.append(line)
+        return len(line)
+
+
+def _harmless(value: str) -> str:
+    return f"'{value}" if value[:1] in ("=", "+", "@", "\t", "\r") else value
+
+
+def write_feedback(assignment: Assignment, result: Result, out: Path) -> Path:
+    """One page for one student, which asks no other host for anything."""
+    rows = "".join(
+        f"<tr><td>{escape(title)}</td><td>{number(m.points)} of {number(m.of)}</td>"
+        f"<td>{escape(m.reason)}</td></tr>"
+        for m, title in zip(result.marks, [q.title for q in assignment.questions], strict=True)
+    )
+    rows += "".join(
+        f"<tr><td>{escape(part.title)}</td><td>of {number(part.points)}</td>"
+        f"<td>{'marked by hand' if result.written.get(part.name) else 'not attempted'}</td></tr>"
+        for part in assignment.written
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
+    body = (
+        f"<h1>{escape(assignment.title)}</h1>"
+        f"<p>{escape(result.student)}, file {escape(result.file)}: "
+        f"<b>{number(result.points)}</b> of "
+        f"{number(sum(q.points for q in assignment.questions))} points by the program.</p>"
+        f"<table><tr><th>question</th><th>points</th><th>why</th></tr>{rows}</table>"
+        + (f"<h2>What the grader noticed</h2><ul>{notes}</ul>" if notes else "")
+    )
+    path = out / "feedback" / f"{safe(result.student)}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomically(path) as file:
+        file.write(PAGE.format(title=escape(assignment.title), body=body).encode("utf-8"))
+    return path
+
+
+def safe(student: str) -> str:
+    """A file's name: what is no letter or figure becomes "_", and what had to change is told apart."""
+    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in student).lstrip(".")[:60]
+    mark = hashlib.sha256(student.encode()).hexdigest()[:6]
+    return name if name == student else f"{name}-{mark}"
+
+
+def code(salt: bytes, student: str) -> str:
+    """What stands for a student on the sheet: the same in every run with this salt."""
+    return hmac.digest(salt, f"sheet/{student}".encode(), "sha256").hex()[:6]
+
+
+def write_sheet(
+    assignment: Assignment, results: Sequence[Result], salt: bytes, out: Path
+) -> tuple[Path, Path]:
+    """The parts that a person marks, without names: ``sheet.html`` to read, ``sheet.csv`` to fill."""
+    parts, rows = [], []
+    for result in sorted(results, key=lambda r: code(salt, r.student)):
+        who = code(salt, result.student)
+        for part in assignment.written:
+            text = result.written.get(part.name, "")
+            rubric = "".join(f"<li>{number(p)}: {escape(words)}</li>" for p, words in part.rubric)
+            parts.append(
+                f"<h2>{who} · {escape(part.name)} · {escape(part.title)} "
+                f"({number(part.points)} points)</h2><ul>{rubric}</ul>"
+                f"<pre>{escape(text) or '(not attempted)'}</pre>"
+            )
+            rows.append(
+                {
+                    "code": who,
+                    "question": part.name,
+                    "of": number(part.points),
+                    "points": "" if text else "0",
+                    "comment": "" if text else "not attempted",
+                }
+            )
+    page, table = out / "sheet.html", out / "sheet.csv"
+    title = f"{assignment.title}: by hand"
+    with atomically(page) as file:
+        body = f"<h1>{escape(title)}</h1>{''.join(parts)}"
+        file.write(PAGE.format(title=escape(title), body=body).encode("utf-8"))
+    write_table(rows, table)
+    return page, table
+
+
+def merge(assignment: Assignment, salt: bytes, out: Path) -> Path:
+    """``moodle.csv``: marks by program and by hand as one grade with feedback.
+
+    Raises:
+        MamlkitError: if a table is missing, or a mark by hand is missing, no number, or too large.
+    """
+    marks, sheet = _read(out / "marks.csv"), _read(out / "sheet.csv")
+    written = {part.name: part for part in assignment.written}
+    by_hand: dict[str, dict[str, tuple[float, str]]] = {}
+    for line, row in enumerate(sheet, 2):
+        most = written[row["question"]].points
+        try:
+            points = float(row["points"].replace(",", "."))
+        except ValueError:
+            points = -1.0
+        if not 0 <= points <= most:
+            raise MamlkitError(
+                f"sheet.csv, line {line}: {row['points']!r} for {row['question']} of {row['code']}; "
+                f"a number from 0 to {number(most)} is needed."
+            )
+        by_hand.setdefault(row["code"], {})[row["question"]] = points, row["comment"]
+    rows = []
+    for row in marks:
+        mine = by_hand.get(code(salt, row["student"]))
+        if mine is None or set(mine) != set(written):
+            raise MamlkitError(
+                f"sheet.csv has not all answers of {row['student']}; write it again with --sheet and "
+                "the same salt, and fill that one."
+            )
+        hand = sum(points for points, _ in mine.values())
+        told = [f"{name}: {number(p)} {comment}".strip() for name, (p, comment) in mine.items()]
+        rows.append(
+            {
+                "ID number": row["student"],
+                "Grade": number(float(row["points"]) + hand),
+                "Maximum Grade": number(assignment.points),
+                "Status": row["status"],
+                "Feedback comments": "; ".join(filter(None, [row["reason"], *told])),
+            }
+        )
+    write_table(rows, out / "moodle.csv")
+    return out / "moodle.csv"
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise MamlkitError(
+            f"{path} is not there; 'mamlkit grade' writes marks.csv, and with --sheet also sheet.csv."
+        ) from error
