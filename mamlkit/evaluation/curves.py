@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Curve:
     """Losses of many new tasks before and after each inner step.
 
@@ -53,6 +53,11 @@ class Curve:
     physics: Physics
     predictions: Tensor | None = None
     query: Any = None
+
+    def __repr__(self) -> str:
+        """One line, since a notebook shows what a cell ends with."""
+        means = " -> ".join(f"{value:.3g}" for value in self.mean.tolist())
+        return f"Curve: mean loss of {len(self.losses)} tasks, step by step: {means}"
 
     @property
     def mean(self) -> Tensor:

@@ -48,6 +48,10 @@ class Adapted(Remade):
     def __init__(self, predict: Predict, weights: Weights, losses: Tensor, model: str) -> None:
         self._predict, self._model, self.weights, self.losses = predict, model, weights, losses
 
+    def __repr__(self) -> str:
+        losses = " -> ".join(f"{value:.3g}" for value in self.losses.tolist())
+        return f"{type(self).__name__}: {self._model}, support loss step by step: {losses}"
+
     def __call__(self, x: Tensor) -> Tensor:
         """Predict: ``[m, d_in] -> [m, d_out]``."""
         return self._ask(self._predict, x)

@@ -60,7 +60,7 @@ ADAM: Any = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "am
 ADAM["maximize"] = False
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The record of a meta-training run. Lists run over outer iterations, unless said otherwise.
 
@@ -83,6 +83,17 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        """One line, since a notebook shows what a cell ends with."""
+        if not self.outer_loss:
+            return "History: no iterations"
+        first, last = self.outer_loss[0], self.outer_loss[-1]
+        told = f"History: {len(self.outer_loss)} iterations in {self.seconds[-1]:.1f} s, "
+        told += f"outer loss {first:.3g} -> {last:.3g}"
+        if self.validation_loss:
+            told += f", best validation loss {min(self.validation_loss):.3g}"
+        return told + (", interrupted" if self.interrupted else "")
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, in one atomic step."""

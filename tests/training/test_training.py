@@ -24,7 +24,7 @@ from torch import Tensor
 import mamlkit as mk
 from mamlkit.training import checkpoints
 from mamlkit.training.checkpoints import FORMAT
-from tests.helpers import F64, assert_same_state
+from tests.helpers import F64, assert_same_state, mlp
 from tests.training import killed_training
 
 SCRIPT = Path(killed_training.__file__)
@@ -831,3 +831,21 @@ def test_load_learner_refuses_other_settings_of_the_inner_loop(tmp_path: Path) -
     other = mk.MAML(model, inner_lr=0.5, inner_steps=3)
     with pytest.raises(mk.MamlkitError, match=r"inner_lr=0\.05.*inner_lr=0\.5"):
         mk.load_learner(other, tmp_path / "a.pt")
+
+
+def test_results_show_as_one_line_at_the_end_of_a_cell() -> None:
+    learner = mk.MAML(mlp(), inner_lr=0.01, inner_steps=2)
+    family, settings = mk.tasks.Sinusoid(noise=0.1), {"shots": 3, "meta_batch": 2}
+    history = mk.meta_train(
+        learner, family, **settings, iterations=4, outer_lr=1e-3, seed=0, progress=False
+    )
+    curve = mk.evaluate(learner, family, 3, n_tasks=5)
+    adapted = learner.adapt(*family.sample(1, 3, dtype=torch.float64).task(0).support)
+    shown = [repr(history), repr(curve), repr(adapted), repr(mk.History())]
+    assert all("\n" not in line and len(line) < 120 for line in shown)
+    first, last = history.outer_loss[0], history.outer_loss[-1]
+    assert shown[0].startswith("History: 4 iterations in ")
+    assert shown[0].endswith(f"outer loss {first:.3g} -> {last:.3g}")
+    assert shown[1].endswith(" -> ".join(f"{value:.3g}" for value in curve.mean.tolist()))
+    assert shown[2].endswith(" -> ".join(f"{value:.3g}" for value in adapted.losses.tolist()))
+    assert shown[3] == "History: no iterations"
