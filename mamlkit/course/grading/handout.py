@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+from mamlkit.course.grading.submission import UNANSWERED
 from mamlkit.errors import MamlkitError
 
 SOLUTION = re.compile(
@@ -37,7 +38,7 @@ def strip(text: str, year: int) -> str:
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        stub = r"\1...  # your lines" if cell["cell_type"] == "code" else "*Your answer.*"
+        stub = r"\1...  # your lines" if cell["cell_type"] == "code" else UNANSWERED
         source = HIDDEN.sub("", SOLUTION.sub(stub, source))
         if "### BEGIN" in source or "### END" in source:
             raise MamlkitError(f"a solution is opened and not closed: {source[:80]!r}")

@@ -16,6 +16,7 @@ from typing import Any
 MOST_BYTES = 10_000_000
 MOST_CELLS = 2000
 ANSWER = re.compile(r"^#+\s*Answer\s+([A-Za-z0-9.]+)\s*$", re.M)  # the heading of a written answer
+UNANSWERED = "*Your answer.*"  # what the handout has there
 COPY = re.compile(r"(?: ?\(\d+\)|[-_ ]copy(?:[-_ ]?\d+)?)$", re.I)  # what browsers add to a name
 
 
@@ -90,6 +91,7 @@ def _take_written(source: str, submission: Submission) -> None:
     if heading is None:
         return
     name, text = heading[1], source[heading.end() :].strip()
+    text = "" if text == UNANSWERED else text
     earlier = submission.written.get(name)
     if earlier and text and earlier != text:
         submission.faults.append(f"answer {name} is there twice; the later one counts")
