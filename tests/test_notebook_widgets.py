@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,8 +13,67 @@ import mamlkit as mk
 from mamlkit.course.recipes import predators
 from tests.helpers import NOTEBOOKS, read_notebook
 
+NB02 = NOTEBOOKS / "02_the_mathematics_of_maml.ipynb"
+NB03 = NOTEBOOKS / "03_maml_in_twenty_lines.ipynb"
 NB07 = NOTEBOOKS / "07_how_sure_are_you.ipynb"
 NB09 = NOTEBOOKS / "09_predator_and_prey.ipynb"
+
+
+def cell(path: Path, start: str) -> str:
+    """The source of the first cell of the notebook that starts so."""
+    sources = ("".join(c["source"]) for c in read_notebook(path)["cells"])
+    return next(s for s in sources if s.startswith(start))
+
+
+def test_widget_of_notebook_02_draws_what_it_says() -> None:
+    scope: dict[str, Any] = {"plt": plt, "torch": torch}
+    for start in ("x = torch.tensor(", "def panels(", "def draw("):
+        exec(cell(NB02, start), scope)
+    s = float(scope["s"])
+    for alpha, theta in ((8.0, 15.0), (1 / (2 * s), 20.0)):
+        figure, sentence = scope["draw"](alpha, theta)
+        straight, arrow, dot = (line.get_xydata() for line in figure.axes[0].lines)
+        slope = (straight[1, 1] - straight[0, 1]) / 50.0
+        assert slope == pytest.approx(1 - 2 * alpha * s, abs=1e-5)
+        assert arrow[1] - arrow[0] == pytest.approx([12.0, 12.0], rel=1e-5)
+        assert dot[0] == pytest.approx([theta, straight[0, 1] + slope * theta], rel=1e-5)
+        assert f"guess {theta:g} N/m lands on {dot[0, 1]:.1f}; slope {slope:.2f}" in sentence
+        exact, first = (float(line.get_ydata()[0]) for line in figure.axes[1].lines[2::2])
+        assert f"first order {first:.3f}" in sentence
+        assert exact == pytest.approx(slope * first, abs=1e-6)
+        plt.close(figure)
+
+
+def test_widget_of_notebook_03_draws_what_it_says() -> None:
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch}
+    torch.set_default_dtype(torch.float64)
+    try:
+        for start in ("MARKS =", "Sigma =", "def formula_2(", "def four(", "def panels("):
+            exec(cell(NB03, start), scope)
+        exec(cell(NB03, "def draw("), scope)
+        figure, sentence = scope["draw"](3, 0.1, 7)
+        generator = torch.Generator().manual_seed(7)
+        tasks = mk.tasks.LinearLaw(noise=0.1).sample(1000, 3, 50, generator=generator)
+        bayes = mk.yardsticks.Bayes(scope["m"], scope["C"], 0.1)
+        x, y = (leaf[0] for leaf in tasks.support)
+        for name, learner in {
+            "least squares": mk.yardsticks.LeastSquares(),
+            "Bayes": bayes,
+        }.items():
+            (line,) = (d for d in figure.axes[0].lines if d.get_label() == name)
+            expected = learner.adapt(x, y)(torch.tensor([[-1.0], [1.0]]))
+            assert line.get_ydata() == pytest.approx(expected[:, 0].numpy())
+            off = (learner.adapt(x, y)(tasks.query.x[0]) - tasks.query.y[0]).square().mean()
+            errors = [
+                float((learner.adapt(*one)(at) - truth).square().mean())
+                for *one, at, truth in zip(*tasks.support, *tasks.query, strict=True)
+            ]
+            middle = torch.tensor(errors).quantile(0.5)
+            assert f"{name} {middle:.2g} ({off:.2g})" in sentence
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [d.get_text() for d in figure.axes[1].get_yticklabels()][1] == "least squares"
+    plt.close(figure)
 
 
 @pytest.fixture

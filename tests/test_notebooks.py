@@ -30,8 +30,6 @@ MAX_LINES_OF_TWO = 25
 OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
     "00",
     "01",
-    "02",
-    "03",
     "04",
     "05",
     "06",
