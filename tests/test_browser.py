@@ -26,6 +26,7 @@ from tests.helpers import NOTEBOOKS
 EXPLORER = "00_one_measurement_a_whole_curve"
 # Notebooks with a widget of their own, and words from the line of text under its picture.
 WIDGETS = {
+    "01_learning_to_learn": "Over 1000 springs: ",
     "02_the_mathematics_of_maml": " N/m lands on ",
     "03_maml_in_twenty_lines": "; median error (this one's): ",
     "06_the_family": "context ",

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
+from matplotlib.lines import AxLine
 
 import mamlkit as mk
 from mamlkit.course.recipes import predators
 from tests.helpers import NOTEBOOKS, read_notebook
 
+NB01 = NOTEBOOKS / "01_learning_to_learn.ipynb"
 NB02 = NOTEBOOKS / "02_the_mathematics_of_maml.ipynb"
 NB03 = NOTEBOOKS / "03_maml_in_twenty_lines.ipynb"
 NB07 = NOTEBOOKS / "07_how_sure_are_you.ipynb"
@@ -73,6 +76,38 @@ def test_widget_of_notebook_03_draws_what_it_says() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert [d.get_text() for d in figure.axes[1].get_yticklabels()][1] == "least squares"
+
+
+def test_widget_of_notebook_01_draws_what_it_says() -> None:
+    family = mk.tasks.HookesLaw()
+    family.noise = 0.5
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "family": family, "s": 0.0148}
+    torch.set_default_dtype(torch.float64)
+    try:
+        for begin in ("many = ", "def draw("):
+            exec(cell(NB01, begin), scope)
+        figure, sentence = scope["draw"](20.0, 15.0, 3, 7)
+        support, k = scope["many"].support, scope["k"]
+        learner = mk.MAML(torch.nn.Linear(1, 1, bias=False), inner_lr=15.0)
+        with torch.no_grad():
+            next(learner.model.parameters()).fill_(20.0)
+        adapted = [
+            learner.adapt(x[:3], y[:3]).weights["weight"] for x, y in zip(*support[:2], strict=True)
+        ]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    after = torch.stack(adapted).detach().flatten()  # of the library's own inner step
+    left, right = figure.axes
+    slopes = [line.get_slope() for line in left.lines[:3] if isinstance(line, AxLine)]
+    assert slopes == pytest.approx([float(k[7]), 20.0, float(after[7])])
+    assert np.asarray(left.lines[3].get_xdata()) == pytest.approx(support.x[7, :3, 0].numpy())
+    losses = [float((0.0148 * (guess - k) ** 2).mean()) for guess in (20.0, after)]
+    assert right.lines[1].get_xydata()[0] == pytest.approx([15.0, losses[1]])
+    scan = np.asarray(right.lines[0].get_xydata())
+    assert scan[0] == pytest.approx([0.0, losses[0]])  # a step of no length
+    assert scan[15] == pytest.approx([15.0, losses[1]])
+    assert f"Spring 7, k = {k[7]:.1f} N/m: 20.0 -> {after[7]:.1f} N/m." in sentence
+    assert f"Over 1000 springs: {losses[0]:.3f} -> {losses[1]:.3f} N²." in sentence
     plt.close(figure)
 
 
