@@ -188,7 +188,7 @@ def test_three_to_eight_cells_are_checked(path):
 
 
 NOT_SAID = re.compile(  # formulas, code, links, answers to self-tests, references
-    r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|\[\d\d · [^\]]*\]|<details>.*?</details>"
+    r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|\[\**\d\d\b[^\]]*\]|<details>.*?</details>"
     r"|arXiv:[\d.]+\d|\([^()]*\b(?:1[89]|20)\d\d\b[^()]*\)|\d+ \((?:1[89]|20)\d\d\)(?: \d+)?",
     re.S,
 )
