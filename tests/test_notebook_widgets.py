@@ -13,6 +13,7 @@ from mamlkit.course.recipes import predators
 from tests.helpers import NOTEBOOKS, read_notebook
 
 NB07 = NOTEBOOKS / "07_how_sure_are_you.ipynb"
+CONTEXT = ("curve", "draw_context")  # of notebook 06
 NB09 = NOTEBOOKS / "09_predator_and_prey.ipynb"
 
 
@@ -73,4 +74,28 @@ def test_widget_of_notebook_09_draws_what_it_says() -> None:
     for path, words in ((before, "before adaptation"), (after, "after 2 steps")):
         assert f"{((path - truth) ** 2).mean():.1e}" in sentence
         assert words in sentence
+    plt.close(figure)
+
+
+def test_widget_of_notebook_06_draws_what_it_says() -> None:
+    cells = read_notebook(NOTEBOOKS / "06_the_family.ipynb")["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    parts = {n: next(s for s in sources if s.startswith(f"def {n}(")) for n in CONTEXT}
+    fluids = mk.tasks.VapourPressure(at=0.7).split("test")
+    T, p = fluids.true_curve({k: v[0] for k, v in fluids.every(1).physics.items()})
+    model = mk.models.MLP(1, 1, hidden=(8,), x_range=(0.6, 0.98), context=1, seed=0).double()
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "fluids": fluids, "task": 0}
+    scope |= {"cavia": mk.CAVIA(model), "T": T, "p": p, "T0": T[:1], "p0": p[:1], "names": ["a"]}
+    torch.set_default_dtype(torch.float64)
+    try:
+        exec(parts["curve"].partition("\n\n\nnumbers")[0], scope)
+        exec(parts["draw_context"], scope)
+        figure, sentence = scope["draw_context"](0.05)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    drawn = torch.as_tensor(figure.axes[0].lines[1].get_ydata())
+    off = torch.as_tensor(figure.axes[1].lines[1].get_ydata())
+    torch.testing.assert_close(off, 100 * (10 ** (drawn - p[:, 0]) - 1))
+    assert f"RMSE over the curve {float((drawn - p[:, 0]).square().mean().sqrt()):.4f}" in sentence
+    assert f"worst miss {float(off.abs().max()):.1f} %" in sentence
     plt.close(figure)

@@ -34,7 +34,6 @@ OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
     "03",
     "04",
     "05",
-    "06",
     "07",
     "08",
     "09",
