@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import least_squares
 
 import mamlkit as mk
 from mamlkit.course.recipes import predators
@@ -98,4 +102,63 @@ def test_widget_of_notebook_06_draws_what_it_says() -> None:
     torch.testing.assert_close(off, 100 * (10 ** (drawn - p[:, 0]) - 1))
     assert f"RMSE over the curve {float((drawn - p[:, 0]).square().mean().sqrt()):.4f}" in sentence
     assert f"worst miss {float(off.abs().max()):.1f} %" in sentence
+    plt.close(figure)
+
+
+def cells_of(number: str, *names: str) -> list[str]:
+    """The cells of a notebook that define the functions ``names``, in that order."""
+    path = next(NOTEBOOKS.glob(f"{number}_*.ipynb"))
+    cells = read_notebook(path)["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return [next(s for s in sources if f"def {name}" in s) for name in names]
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("float64")
+def test_widget_of_notebook_04_draws_what_it_says() -> None:
+    maml = mk.MAML(mk.models.MLP(1, 1, hidden=(8,), seed=0), inner_lr=0.01)
+    oracle = mk.yardsticks.LeastSquares(lambda x: torch.cat([torch.sin(x), torch.cos(x)], dim=-1))
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "maml": maml, "oracle": oracle}
+    for source in cells_of("04", "sine_curves(", "draw_sine("):
+        exec(source, scope)
+    figure, sentence = scope["draw_sine"](2.0, 1.0, 3, 2)
+    truth, before, after, fit, readings = (line.get_xydata() for line in figure.axes[0].lines)
+    assert truth[:, 1] == pytest.approx(2 * np.sin(truth[:, 0] - 1))
+    assert readings[:, 1] == pytest.approx(2 * np.sin(readings[:, 0] - 1))
+    assert len(readings) == 3
+    assert fit == pytest.approx(truth, abs=1e-9)
+    for curve, words in ((0 * truth, "predicting zero"), (before, "0 steps"), (after, "2 steps")):
+        assert f"{words} {((curve[:, 1] - truth[:, 1]) ** 2).mean():.2g}" in sentence
+    plt.close(figure)
+
+
+@pytest.mark.usefixtures("float64")
+def test_widget_of_notebook_05_draws_what_it_says() -> None:
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "np": np, "math": math}
+    scope["least_squares"] = least_squares
+    family, newton, draw = cells_of("05", "__init__(self, tau", "__init__(self, prior", "draw_cup(")
+    readings, curves_of = cells_of("05", "readings(", "cup_curves(")
+    for source in (family, newton, readings, curves_of, draw):
+        exec(source, scope)
+    scope["family"] = scope["TeaCup"]()
+    scope["components"] = mk.yardsticks.MeanCurve.fit(scope["family"], 10)
+    model = mk.models.MLP(1, 1, hidden=(8,), x_range=(0.0, 60.0), seed=0)
+    scope["learner"] = mk.MAML(model, inner_lr=1e-4)
+    figure, sentence = scope["draw_cup"](90.0, 20.0, 4, 2)
+    truth, *curves, known = (line.get_xydata() for line in figure.axes[0].lines)
+    assert truth[:, 1] == pytest.approx(20 + 70 * np.exp(-truth[:, 0] / 20))
+    assert len(known) == 4
+    assert sentence.startswith("4 readings, 2 steps of Meta-SGD.")
+    for curve, name in zip(
+        curves, ("Newton fit + prior", "principal components", "Meta-SGD"), strict=True
+    ):
+        error = ((curve[:, 1] - truth[:, 1]) ** 2).mean() ** 0.5
+        assert f"{name} {error:.1f}" in sentence
+    assert np.abs(curves[0] - truth).max() < 3  # it knows the law
     plt.close(figure)

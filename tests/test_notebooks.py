@@ -32,8 +32,6 @@ OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
     "01",
     "02",
     "03",
-    "04",
-    "05",
     "07",
     "08",
     "09",
