@@ -151,7 +151,8 @@ def test_widget_of_notebook_05_draws_what_it_says() -> None:
     model = mk.models.MLP(1, 1, hidden=(8,), x_range=(0.0, 60.0), seed=0)
     scope["learner"] = mk.MAML(model, inner_lr=1e-4)
     figure, sentence = scope["draw_cup"](90.0, 20.0, 4, 2)
-    truth, *curves, known = (line.get_xydata() for line in figure.axes[0].lines)
+    truth, known, *curves = (line.get_xydata() for line in figure.axes[0].lines)
+    missed = [line.get_ydata() for line in figure.axes[1].lines]
     assert truth[:, 1] == pytest.approx(20 + 70 * np.exp(-truth[:, 0] / 20))
     assert len(known) == 4
     assert sentence.startswith("4 readings, 2 steps of Meta-SGD.")
@@ -160,5 +161,6 @@ def test_widget_of_notebook_05_draws_what_it_says() -> None:
     ):
         error = ((curve[:, 1] - truth[:, 1]) ** 2).mean() ** 0.5
         assert f"{name} {error:.1f}" in sentence
-    assert np.abs(curves[0] - truth).max() < 3  # it knows the law
+    assert missed[1] == pytest.approx(curves[1][:, 1] - truth[:, 1])
+    assert np.abs(missed[0]).max() < 3  # it knows the law
     plt.close(figure)

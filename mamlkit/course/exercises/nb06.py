@@ -91,7 +91,5 @@ def exercise_4(answer: object) -> str | None:
             math.log(2) * right
         ),
     }
-    otherwise = (
-        "For small h compare 1 - (1 - alpha h)^M = M alpha h with h / lambda."
-    )
+    otherwise = "For small h compare 1 - (1 - alpha h)^M = M alpha h with h / lambda."
     return judge(answer, right, mistakes, otherwise)
