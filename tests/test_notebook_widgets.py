@@ -155,7 +155,7 @@ def test_widget_of_notebook_05_draws_what_it_says() -> None:
     missed = [line.get_ydata() for line in figure.axes[1].lines]
     assert truth[:, 1] == pytest.approx(20 + 70 * np.exp(-truth[:, 0] / 20))
     assert len(known) == 4
-    assert sentence.startswith("4 readings, 2 steps of Meta-SGD.")
+    assert sentence.startswith("T0 90 °C, tau 20 min, 4 readings, 2 steps of Meta-SGD.")
     for curve, name in zip(
         curves, ("Newton fit + prior", "principal components", "Meta-SGD"), strict=True
     ):
