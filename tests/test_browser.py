@@ -29,6 +29,8 @@ WIDGETS = {
     "01_learning_to_learn": "Over 1000 springs: ",
     "02_the_mathematics_of_maml": " N/m lands on ",
     "03_maml_in_twenty_lines": "; median error (this one's): ",
+    "04_the_sinusoid_benchmark": "predicting zero ",
+    "05_bring_your_own_physics": " steps of Meta-SGD. ",
     "06_the_family": "context ",
     "07_how_sure_are_you": "Ethanol, measured at ",
     "08_calibrating_a_simulator": " rad/s, 20 readings, 20 steps. ",

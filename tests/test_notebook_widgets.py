@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.lines import AxLine
+from scipy.optimize import least_squares
 
 import mamlkit as mk
 from mamlkit.course.recipes import predators
@@ -19,6 +22,7 @@ NB01 = NOTEBOOKS / "01_learning_to_learn.ipynb"
 NB02 = NOTEBOOKS / "02_the_mathematics_of_maml.ipynb"
 NB03 = NOTEBOOKS / "03_maml_in_twenty_lines.ipynb"
 NB07 = NOTEBOOKS / "07_how_sure_are_you.ipynb"
+CONTEXT = ("curve", "draw_context")  # of notebook 06
 NB09 = NOTEBOOKS / "09_predator_and_prey.ipynb"
 
 
@@ -168,4 +172,89 @@ def test_widget_of_notebook_09_draws_what_it_says() -> None:
     for path, words in ((before, "before adaptation"), (after, "after 2 steps")):
         assert f"{((path - truth) ** 2).mean():.1e}" in sentence
         assert words in sentence
+    plt.close(figure)
+
+
+def test_widget_of_notebook_06_draws_what_it_says() -> None:
+    cells = read_notebook(NOTEBOOKS / "06_the_family.ipynb")["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    parts = {n: next(s for s in sources if s.startswith(f"def {n}(")) for n in CONTEXT}
+    fluids = mk.tasks.VapourPressure(at=0.7).split("test")
+    T, p = fluids.true_curve({k: v[0] for k, v in fluids.every(1).physics.items()})
+    model = mk.models.MLP(1, 1, hidden=(8,), x_range=(0.6, 0.98), context=1, seed=0).double()
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "fluids": fluids, "task": 0}
+    scope |= {"cavia": mk.CAVIA(model), "T": T, "p": p, "T0": T[:1], "p0": p[:1], "names": ["a"]}
+    torch.set_default_dtype(torch.float64)
+    try:
+        exec(parts["curve"].partition("\n\n\nnumbers")[0], scope)
+        exec(parts["draw_context"], scope)
+        figure, sentence = scope["draw_context"](0.05)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    drawn = torch.as_tensor(figure.axes[0].lines[1].get_ydata())
+    off = torch.as_tensor(figure.axes[1].lines[1].get_ydata())
+    torch.testing.assert_close(off, 100 * (10 ** (drawn - p[:, 0]) - 1))
+    assert f"RMSE over the curve {float((drawn - p[:, 0]).square().mean().sqrt()):.4f}" in sentence
+    assert f"worst miss {float(off.abs().max()):.1f} %" in sentence
+    plt.close(figure)
+
+
+def cells_of(number: str, *names: str) -> list[str]:
+    """The cells of a notebook that define the functions ``names``, in that order."""
+    path = next(NOTEBOOKS.glob(f"{number}_*.ipynb"))
+    cells = read_notebook(path)["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return [next(s for s in sources if f"def {name}" in s) for name in names]
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("float64")
+def test_widget_of_notebook_04_draws_what_it_says() -> None:
+    maml = mk.MAML(mk.models.MLP(1, 1, hidden=(8,), seed=0), inner_lr=0.01)
+    oracle = mk.yardsticks.LeastSquares(lambda x: torch.cat([torch.sin(x), torch.cos(x)], dim=-1))
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "maml": maml, "oracle": oracle}
+    for source in cells_of("04", "sine_curves(", "draw_sine("):
+        exec(source, scope)
+    figure, sentence = scope["draw_sine"](2.0, 1.0, 3, 2)
+    truth, before, after, fit, readings = (line.get_xydata() for line in figure.axes[0].lines)
+    assert truth[:, 1] == pytest.approx(2 * np.sin(truth[:, 0] - 1))
+    assert readings[:, 1] == pytest.approx(2 * np.sin(readings[:, 0] - 1))
+    assert len(readings) == 3
+    assert fit == pytest.approx(truth, abs=1e-9)
+    for curve, words in ((0 * truth, "predicting zero"), (before, "0 steps"), (after, "2 steps")):
+        assert f"{words} {((curve[:, 1] - truth[:, 1]) ** 2).mean():.2g}" in sentence
+    plt.close(figure)
+
+
+@pytest.mark.usefixtures("float64")
+def test_widget_of_notebook_05_draws_what_it_says() -> None:
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "np": np, "math": math}
+    scope["least_squares"] = least_squares
+    family, newton, draw = cells_of("05", "__init__(self, tau", "__init__(self, prior", "draw_cup(")
+    readings, curves_of = cells_of("05", "readings(", "cup_curves(")
+    for source in (family, newton, readings, curves_of, draw):
+        exec(source, scope)
+    scope["family"] = scope["TeaCup"]()
+    scope["components"] = mk.yardsticks.MeanCurve.fit(scope["family"], 10)
+    model = mk.models.MLP(1, 1, hidden=(8,), x_range=(0.0, 60.0), seed=0)
+    scope["learner"] = mk.MAML(model, inner_lr=1e-4)
+    figure, sentence = scope["draw_cup"](90.0, 20.0, 4, 2)
+    truth, known, *curves = (line.get_xydata() for line in figure.axes[0].lines)
+    missed = [line.get_ydata() for line in figure.axes[1].lines]
+    assert truth[:, 1] == pytest.approx(20 + 70 * np.exp(-truth[:, 0] / 20))
+    assert len(known) == 4
+    assert sentence.startswith("T0 90 °C, tau 20 min, 4 readings, 2 steps of Meta-SGD.")
+    for curve, name in zip(
+        curves, ("Newton fit + prior", "principal components", "Meta-SGD"), strict=True
+    ):
+        error = ((curve[:, 1] - truth[:, 1]) ** 2).mean() ** 0.5
+        assert f"{name} {error:.1f}" in sentence
+    assert missed[1] == pytest.approx(curves[1][:, 1] - truth[:, 1])
+    assert np.abs(missed[0]).max() < 3  # it knows the law
     plt.close(figure)

@@ -28,9 +28,6 @@ MAX_LINES = 15
 LONGER = [f"{n:02d}" for n in range(13)]  # may have two cells of up to MAX_LINES_OF_TWO
 MAX_LINES_OF_TWO = 25
 OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
-    "04",
-    "05",
-    "06",
     "07",
     "08",
     "09",

@@ -1177,7 +1177,7 @@ HINTS: list[tuple[str, Any, str]] = [
     ("06.4", 0.002, "Upside down"),
     ("06.4", 250, "no factor 2"),
     ("06.4", math.log(2) * 500, "slopes at 0"),
-    ("06.4", 7, "sigma / lambda"),
+    ("06.4", 7, "h / lambda"),
     ("07.1", 1 / 13, "That is the variance"),
     ("07.1", 13.0, "That is the precision"),
     ("07.1", 1 / 3, "left out the prior"),
