@@ -37,9 +37,6 @@ OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
     "06",
     "07",
     "08",
-    "09",
-    "10",
-    "11",
     "12",
 }
 WORDS_A_MINUTE, MINUTES_AN_EXERCISE = 150, 5  # a slow reader

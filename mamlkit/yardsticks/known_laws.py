@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -248,7 +249,7 @@ def _logs(p: Any, t: Any) -> Any:
     """Logarithms of both species at the times ``t [T]``, solved together from each row of
     ``p [m, 8]``, six numbers and the logarithms of the start: ``[T, 2, m]``.
     """
-    from scipy.integrate import odeint
+    from scipy.integrate import ODEintWarning, odeint
 
     z = p[:, :6].T.reshape(2, 3, -1)
 
@@ -256,7 +257,9 @@ def _logs(p: Any, t: Any) -> Any:
         heads = np.exp(np.minimum(u, 6.0)).reshape(2, -1)  # a bad trial must not overflow
         return (z[:, 0] + z[:, 1] * heads[0] + z[:, 2] * heads[1]).ravel()
 
-    found = odeint(rate, p[:, 6:].T.ravel(), t, rtol=1e-10, atol=1e-10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ODEintWarning)  # one too fast to follow is a bad trial too
+        found = odeint(rate, p[:, 6:].T.ravel(), t, rtol=1e-10, atol=1e-10)
     return found.reshape(len(t), 2, -1)
 
 

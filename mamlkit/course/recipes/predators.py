@@ -99,7 +99,7 @@ RECORDS: dict[str, tuple[int, int]] = {
     "10 readings to 9": (20, 2),
     "5 readings to 8": (20, 4),
 }
-NOISES = (0.0, 0.01, 0.05, 0.1)
+NOISES = (0.01, 0.05, 0.1)
 #: What the search over records tries: how far relatives may differ from the mean beyond their own
 #: scatter; and for CoDA how many readings ahead it predicts with which step size, over that of
 #: training, and its steps.
