@@ -178,7 +178,7 @@ class LotkaVolterraFit:
 class LinearRatesFit:
     """Rates *per head* that are straight lines, for any two species:
 
-    x' = x (z_0 + z_1 x + z_2 y), y' = y (z_3 + z_4 x + z_5 y)
+    x' = x (a_0 + a_1 x + a_2 y), y' = y (a_3 + a_4 x + a_5 y)
 
     (the generalised Lotka-Volterra equations). The six numbers and the first state are fitted to
     *one* trajectory by shooting: nonlinear least squares on the logarithms, from the numbers that
@@ -204,7 +204,7 @@ class LinearRatesFit:
             self.prior = (mean, covariance)
 
     def numbers(self, data: Any) -> Any:
-        """The six numbers z of the first of the trajectories, ``[6]``."""
+        """The six numbers a of the first of the trajectories, ``[6]``."""
         from scipy.optimize import least_squares
 
         t, y = data.t.double().numpy(), data.y[0].double().numpy()
@@ -212,10 +212,10 @@ class LinearRatesFit:
         logs, h = np.log(y), np.diff(t)[:, None]
         if self.prior is None:
             straight = np.concatenate([h, h * (y[1:] + y[:-1]) / 2], 1)  # integrals of 1, x, y
-            z = np.linalg.lstsq(straight, np.diff(logs, axis=0), rcond=None)[0].T.ravel()
-            mean, root = z, np.zeros((0, 6))
+            a = np.linalg.lstsq(straight, np.diff(logs, axis=0), rcond=None)[0].T.ravel()
+            mean, root = a, np.zeros((0, 6))
         else:
-            z = mean = self.prior[0]
+            a = mean = self.prior[0]
             root = np.linalg.inv(np.linalg.cholesky(self.prior[1]))
 
         def residuals(p: Any) -> Any:
@@ -227,7 +227,7 @@ class LinearRatesFit:
             of_logs = (found[..., 1:] - found[..., :1]) / 1e-6 / self.noise
             return np.concatenate([of_logs.reshape(-1, 8), np.pad(root, ((0, 0), (0, 2)))])
 
-        fit = least_squares(residuals, [*z, *logs[0]], slopes, x_scale="jac", max_nfev=40)
+        fit = least_squares(residuals, [*a, *logs[0]], slopes, x_scale="jac", max_nfev=40)
         return fit.x[:6]
 
     @remade
@@ -236,10 +236,10 @@ class LinearRatesFit:
         data = as_data(x, y)
         if not hasattr(data, "t"):
             raise MamlkitError("LinearRatesFit fits Trajectories(t, y, dy), not points.")
-        z = torch.from_numpy(self.numbers(data).reshape(2, 3))
+        a = torch.from_numpy(self.numbers(data).reshape(2, 3))
 
         def field(state: Tensor) -> Tensor:
-            lines = z.to(state)
+            lines = a.to(state)
             return state * (lines[:, 0] + state @ lines[:, 1:].T)
 
         return field
@@ -251,11 +251,11 @@ def _logs(p: Any, t: Any) -> Any:
     """
     from scipy.integrate import ODEintWarning, odeint
 
-    z = p[:, :6].T.reshape(2, 3, -1)
+    a = p[:, :6].T.reshape(2, 3, -1)
 
     def rate(u: Any, _: float) -> Any:
         heads = np.exp(np.minimum(u, 6.0)).reshape(2, -1)  # a bad trial must not overflow
-        return (z[:, 0] + z[:, 1] * heads[0] + z[:, 2] * heads[1]).ravel()
+        return (a[:, 0] + a[:, 1] * heads[0] + a[:, 2] * heads[1]).ravel()
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ODEintWarning)  # one too fast to follow is a bad trial too

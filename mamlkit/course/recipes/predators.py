@@ -163,7 +163,7 @@ def compare(record: str, noise: float, learners: Sequence[MAML], n: int = 40) ->
         "six numbers, relatives": fitted(LinearRatesFit(priors[spread], error), test).tolist(),
         "form of the law": fitted(LinearRatesFit(FORM, error), test).tolist(),
     }
-    tried = {}
+    tried: dict[tuple[int, float, int], float] = {}
     for ahead, factor in TRIED_WAYS:
         if ahead < test.support.t.shape[-1]:
             learner = settle(learners[0], _way(record, ahead, factor))
