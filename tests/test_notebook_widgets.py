@@ -15,7 +15,7 @@ from matplotlib.lines import AxLine
 from scipy.optimize import least_squares
 
 import mamlkit as mk
-from mamlkit.course.recipes import predators
+from mamlkit.course.recipes import charges, pendulum, predators, shipped
 from tests.helpers import NOTEBOOKS, read_notebook
 
 NB01 = NOTEBOOKS / "01_learning_to_learn.ipynb"
@@ -24,6 +24,8 @@ NB03 = NOTEBOOKS / "03_maml_in_twenty_lines.ipynb"
 NB07 = NOTEBOOKS / "07_how_sure_are_you.ipynb"
 CONTEXT = ("curve", "draw_context")  # of notebook 06
 NB09 = NOTEBOOKS / "09_predator_and_prey.ipynb"
+NB10 = NOTEBOOKS / "10_the_pendulum_and_its_energy.ipynb"
+NB11 = NOTEBOOKS / "11_reading_charges_from_weights.ipynb"
 
 
 def cell(path: Path, start: str) -> str:
@@ -257,4 +259,53 @@ def test_widget_of_notebook_05_draws_what_it_says() -> None:
         assert f"{name} {error:.1f}" in sentence
     assert missed[1] == pytest.approx(curves[1][:, 1] - truth[:, 1])
     assert np.abs(missed[0]).max() < 3  # it knows the law
+
+
+def cells_that_start_with(path: Path, *starts: str) -> list[str]:
+    sources = ["".join(c["source"]) for c in read_notebook(path)["cells"]]
+    return [next(s for s in sources if s.startswith(start)) for start in starts]
+
+
+def test_widget_of_notebook_10_draws_what_it_says() -> None:
+    sources = cells_that_start_with(NB10, "def forecast(", "def drift(", "def draw(")
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "GRAVITY": 9.81}
+    scope |= {"vmap": torch.func.vmap, "rk4": mk.ode.rk4, "derivatives": mk.losses.derivatives}
+    scope["learners"] = {n: [pendulum.build(n, 0).double()] for n in ("separable", "free")}
+    scope["family"] = mk.tasks.Pendulum()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for source in sources:
+            exec(source, scope)
+        figure, sentence = scope["draw"](4.0, 1.2, 1)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert sentence.startswith("4 m, 1.2 rad, 1 steps. separable: error ")
+    left, right = figure.axes
+    for k, name in enumerate(("separable", "free")):
+        angle, energy = (ax.lines[k].get_ydata() for ax in (left, right))
+        assert angle[0] == energy[0] == 0
+        assert f"{name}: error " in sentence
+        assert f"drift {float(abs(energy).max()):.2g}" in sentence
+    plt.close(figure)
+
+
+def test_widget_of_notebook_11_draws_what_it_says() -> None:
+    sources = cells_that_start_with(NB11, "def maps(", "def draw(")
+    train = charges.tasks("train")
+    scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "train": train}
+    scope |= {"PointCharges": mk.tasks.PointCharges, "grid": train.points(41)}
+    scope["first"] = shipped("charges-long").double()
+    scope["heads"] = lambda learner, data: data.y[:, :2, 0]
+    scope["calibrate"] = lambda learner: lambda heads: heads
+    torch.set_default_dtype(torch.float64)
+    try:
+        for source in sources:
+            exec(source, scope)
+        figure, sentence = scope["draw"](2.0, 5.0, 10, 0.0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    error = torch.as_tensor(figure.axes[2].collections[0].get_array())
+    assert f"median {float(error.median()):.2f} %" in sentence
+    assert len(figure.axes[0].lines[0].get_xdata()) == 10
+    assert "(true 2.00, 5.00)" in sentence
     plt.close(figure)

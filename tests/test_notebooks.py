@@ -30,9 +30,6 @@ MAX_LINES_OF_TWO = 25
 OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
     "07",
     "08",
-    "09",
-    "10",
-    "11",
     "12",
 }
 WORDS_A_MINUTE, MINUTES_AN_EXERCISE = 150, 5  # a slow reader
