@@ -21,7 +21,7 @@ def functions() -> dict[str, str]:
     """The functions of the notebook by name: the source of the cell that defines each."""
     cells = read_notebook(NB07)["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    names = ("fan", "measure", "draw")
+    names = ("fan", "measure", "places", "draw")
     return {n: next(s for s in sources if s.startswith(f"def {n}(")) for n in names}
 
 
@@ -35,6 +35,7 @@ def test_widget_of_notebook_07_draws_what_it_says(functions: dict[str, str]) -> 
     scope["names"] = [test.names[int(i)] for i in physics["fluid"]]
     exec(functions["fan"].partition("\n\n\n")[0], scope)
     exec(functions["measure"].partition("\n\n\n")[0], scope)
+    exec(functions["places"], scope)
     exec(functions["draw"], scope)
 
     figure, sentence = scope["draw"]("Helium", 0.9, 3, seed=2)

@@ -35,12 +35,9 @@ OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
     "04",
     "05",
     "06",
-    "07",
-    "08",
     "09",
     "10",
     "11",
-    "12",
 }
 WORDS_A_MINUTE, MINUTES_AN_EXERCISE = 150, 5  # a slow reader
 # A machine's own folders, and the scratch files that appear in tracebacks and warnings.
