@@ -7,7 +7,7 @@ that a print in grey can be read too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -306,13 +306,14 @@ def _errors(
     return x[:, 0], at, error(read, there), [error(curve[:, 0], y[:, 0]) for curve in curves]
 
 
-def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
+def fields(fields: Mapping[str, Any], x: Any, t: Any, own: Collection[str] = ()) -> Figure:
     """Draw fields u(x, t) side by side as maps, on one scale of colours.
 
     Args:
         fields: values by title, each ``[nt, nx]``.
         x: places ``[nx]``, rising, not necessarily even.
         t: times ``[nt]``, likewise.
+        own: titles of the fields that get a scale of their own, such as a small difference.
     """
     if not isinstance(fields, Mapping) or not fields:
         raise MamlkitError("fields() needs a dict such as {'exact': u}, with u [nt, nx].")
@@ -324,17 +325,32 @@ def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
                 f"field {title!r} is {list(u.shape)}, but there are {len(time)} times and "
                 f"{len(place)} places; give u [nt, nx]."
             )
-    top = max(float(np.abs(u).max()) for u in values.values())
+    if not set(own) <= set(values):
+        raise MamlkitError(f"own={list(own)} names no field; there are {list(values)}.")
+    tops = {title: float(np.abs(u).max()) for title, u in values.items()}
+    shared = max((tops[title] for title in values if title not in own), default=0.0)
     with mpl.rc_context(STYLE):
         figure, grid = plt.subplots(
-            1, len(values), sharey=True, squeeze=False, figsize=(3.4 * len(values) + 0.8, 3.0)
+            1,
+            len(values),
+            sharey=True,
+            squeeze=False,
+            figsize=(3.6 * len(values) + 0.8, 3.2),
+            layout="constrained",
         )
+        together = []
         for ax, (title, u) in zip(grid[0], values.items(), strict=True):
+            top = tops[title] if title in own else shared
             shown = ax.pcolormesh(place, time, u, vmin=-top, vmax=top, cmap="cividis")
             ax.set(xlabel="x", title=title)
             ax.grid(visible=False)
+            if title in own:
+                figure.colorbar(shown, ax=ax, label=title)
+            else:
+                together.append((ax, shown))
         grid[0, 0].set_ylabel("t")
-        figure.colorbar(shown, ax=list(grid[0]), label="u")
+        if together:
+            figure.colorbar(together[-1][1], ax=[ax for ax, _ in together], label="u")
     return figure
 
 

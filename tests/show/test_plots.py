@@ -260,3 +260,16 @@ def test_fields_are_drawn_on_one_scale() -> None:
         plots.fields({"exact": u.T}, x, t)
     with pytest.raises(mk.MamlkitError, match="needs a dict"):
         plots.fields({}, x, t)
+
+
+def test_a_small_field_has_a_scale_of_its_own() -> None:
+    x, t = torch.linspace(-1, 1, 5), torch.linspace(0, 1, 3)
+    u = t[:, None] * x
+    figure = plots.fields({"exact": u, "difference": 0.01 * u}, x, t, own=["difference"])
+    exact, difference = (ax.collections[0] for ax in figure.axes[:2])
+    assert exact.get_clim() == (-1, 1)
+    assert difference.get_clim() == pytest.approx((-0.01, 0.01))
+    labels = {ax.get_ylabel() for ax in figure.axes[2:]}  # of the two colour bars
+    assert labels == {"u", "difference"}
+    with pytest.raises(mk.MamlkitError, match="names no field"):
+        plots.fields({"exact": u}, x, t, own=["difference"])
