@@ -25,8 +25,6 @@ TAGS = {
 }
 MAX_BYTES = 1_000_000
 MAX_LINES = 15
-LONGER = [f"{n:02d}" for n in range(13)]  # may have two cells of up to MAX_LINES_OF_TWO
-MAX_LINES_OF_TWO = 25
 WORDS_A_MINUTE, MINUTES_AN_EXERCISE = 150, 5  # a slow reader
 # A machine's own folders, and the scratch files that appear in tracebacks and warnings.
 ABSOLUTE_PATH = re.compile(
@@ -228,10 +226,8 @@ def test_pictures_have_alternative_texts(path):
 
 @every_notebook
 def test_code_cells_are_short(path):
-    lines = {source(cell): len(source(cell).splitlines()) for cell in code_cells(path)}
-    long = [cell for cell, n in lines.items() if n > MAX_LINES]
-    assert len(long) <= (2 if path.name[:2] in LONGER else 0), "\n\n\n".join(long)
-    assert max(lines.values()) <= MAX_LINES_OF_TWO
+    for cell in code_cells(path):
+        assert len(source(cell).splitlines()) <= MAX_LINES, source(cell)
 
 
 @every_lesson
