@@ -32,14 +32,20 @@ class CurveFit:
     Args:
         simulator: the law and its bounds.
         starts: parameters in physical units, one dict a start; None takes that of the simulator.
+        tolerance: relative change of the squares, or of the parameters, at which a fit ends. What
+            the noise hides is not worth waiting for.
 
     Attributes:
         evaluations: how often the simulator ran in the last :meth:`adapt`.
     """
 
     def __init__(
-        self, simulator: Simulator, starts: Sequence[Mapping[str, float]] | None = None
+        self,
+        simulator: Simulator,
+        starts: Sequence[Mapping[str, float]] | None = None,
+        tolerance: float = 1e-8,
     ) -> None:
+        self.tolerance = number("tolerance", tolerance, positive=True)
         if not isinstance(simulator, Simulator):
             raise MamlkitError(
                 f"CurveFit fits a mk.Simulator, but {type(simulator).__name__} was given."
@@ -75,7 +81,8 @@ class CurveFit:
             return (root * (self.simulator.law(x, p) - y)).reshape(-1).numpy()
 
         self.evaluations = 0
-        fits = [least_squares(residuals, start, method="lm") for start in self.starts]
+        ends = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
+        fits = [least_squares(residuals, start, method="lm", **ends) for start in self.starts]
         index = min(range(len(fits)), key=lambda i: fits[i].cost)
         best = fits[index]
         found = dict(zip(names, torch.as_tensor(best.x), strict=True))
