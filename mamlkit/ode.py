@@ -42,9 +42,7 @@ def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
         q, p = mk.ode.rk4(lambda t, y: torch.stack([y[1], -y[0]]), start, t).T
     """
     substeps = count("substeps", substeps)
-    if not (isinstance(y0, Tensor) and isinstance(t, Tensor)):
-        given = f"{type(y0).__name__} and {type(t).__name__}"
-        raise MamlkitError(f"y0 and t must be tensors, but {given} were given.")
+    _tensors(y0, t)
     if t.ndim == 0 or len(t) < 2:
         raise MamlkitError(
             f"t has shape {list(t.shape)}; a solution needs at least two times, [T]."
@@ -65,7 +63,7 @@ def leapfrog(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
     H = T(p) + V(q) a nearby energy is conserved, and H itself goes up and down by the square of the
     step, for ever (Hairer, Lubich and Wanner, Geometric Numerical Integration, section I.1.4 and
     chapter IX). It is of order two only: over short times :func:`rk4` is more accurate. For a field
-    that is not separable it is neither symplectic nor right.
+    that is not separable it is of order one, and areas are not kept.
 
     Args:
         f: ``(t [], y [.., 2d]) -> dy/dt [.., 2d]`` with d coordinates q, then d momenta p, where q'
@@ -76,13 +74,14 @@ def leapfrog(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
     Returns:
         the states at ``t``, ``[T, .., 2d]``; the first is ``y0``.
     """
-    substeps, (q, p) = count("substeps", substeps), y0.chunk(2, -1)
-    if y0.shape[-1] % 2 or t.ndim == 0 or len(t) < 2:
+    substeps = count("substeps", substeps)
+    _tensors(y0, t)
+    if y0.ndim == 0 or y0.shape[-1] % 2 or t.ndim == 0 or len(t) < 2:
         raise MamlkitError(
             f"leapfrog needs states [.., 2d], q and then p, and at least two times [T], but "
             f"{list(y0.shape)} and {list(t.shape)} were given."
         )
-    states = [y0]
+    states, (q, p) = [y0], y0.chunk(2, -1)
     for start, end in pairwise(t):
         h = (end - start) / substeps
         for k in range(substeps):
@@ -91,6 +90,12 @@ def leapfrog(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
             p = p + h / 2 * f(start + k * h, torch.cat([q, p], -1)).chunk(2, -1)[1]
         states.append(torch.cat([q, p], -1))
     return torch.stack(states)
+
+
+def _tensors(y0: Tensor, t: Tensor) -> None:
+    if not (isinstance(y0, Tensor) and isinstance(t, Tensor)):
+        given = f"{type(y0).__name__} and {type(t).__name__}"
+        raise MamlkitError(f"y0 and t must be tensors, but {given} were given.")
 
 
 def rk4_step(f: Field, t: Tensor, y: Tensor, h: Tensor) -> Tensor:

@@ -241,5 +241,11 @@ def test_leapfrog_keeps_the_energy_that_runge_kutta_loses() -> None:
 
 
 def test_leapfrog_wants_coordinates_and_momenta() -> None:
+    times = torch.tensor([0.0, 1.0])
+    for state in (torch.ones(3), torch.ones(2, 1), torch.tensor(1.0)):
+        with pytest.raises(mk.MamlkitError, match="q and then p"):
+            mk.ode.leapfrog(pendulum, state, times)
     with pytest.raises(mk.MamlkitError, match="q and then p"):
-        mk.ode.leapfrog(pendulum, torch.ones(3), torch.tensor([0.0, 1.0]))
+        mk.ode.leapfrog(pendulum, torch.ones(2), times[:1])
+    with pytest.raises(mk.MamlkitError, match="must be tensors"):
+        mk.ode.leapfrog(pendulum, [1.0, 0.0], times)

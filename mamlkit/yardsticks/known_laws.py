@@ -239,7 +239,7 @@ class LinearRatesFit:
 
     @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
-        """The vector field with the numbers of ``x``, Trajectories of one system."""
+        """The vector field with the numbers of the first of ``x``, Trajectories of one system."""
         data = as_data(x, y)
         if not hasattr(data, "t"):
             raise MamlkitError("LinearRatesFit fits Trajectories(t, y, dy), not points.")

@@ -209,10 +209,11 @@ def measure(folder: Path, names: Iterable[str], seeds: Iterable[int]) -> None:
 
 #: Training matches the rates of change of the training environments, which come from a simulator
 #: and are known; adaptation sees states only, :data:`ONE_STEP`. All 25 runs take about a quarter of
-#: an hour on one core, and the search some ten minutes.
+#: an hour on one core, the table of records (when "coda" is among the runs) about as long, without
+#: a progress bar, and the search some ten minutes.
 RECIPE = Recipe(
     name="predators",
-    about="Train the learners of :data:`PROTOCOLS`, and save them.",
+    about="Train the learners of :data:`PROTOCOLS`, save them; then the table of :data:`RECORDS`.",
     protocols=PROTOCOLS,
     build=build,
     tasks=lambda name: tasks(),
