@@ -67,10 +67,8 @@ def test_widget_of_notebook_03_draws_what_it_says() -> None:
         tasks = mk.tasks.LinearLaw(noise=0.1).sample(1000, 3, 50, generator=generator)
         bayes = mk.yardsticks.Bayes(scope["m"], scope["C"], 0.1)
         x, y = (leaf[0] for leaf in tasks.support)
-        for name, learner in {
-            "least squares": mk.yardsticks.LeastSquares(),
-            "Bayes": bayes,
-        }.items():
+        rivals: dict[str, Any] = {"least squares": mk.yardsticks.LeastSquares(), "Bayes": bayes}
+        for name, learner in rivals.items():
             (line,) = (d for d in figure.axes[0].lines if d.get_label() == name)
             expected = learner.adapt(x, y)(torch.tensor([[-1.0], [1.0]]))
             assert line.get_ydata() == pytest.approx(expected[:, 0].numpy())

@@ -81,7 +81,7 @@ class CurveFit:
             return (root * (self.simulator.law(x, p) - y)).reshape(-1).numpy()
 
         self.evaluations = 0
-        ends = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
+        ends: dict[str, Any] = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
         fits = [least_squares(residuals, start, method="lm", **ends) for start in self.starts]
         index = min(range(len(fits)), key=lambda i: fits[i].cost)
         best = fits[index]
