@@ -182,7 +182,7 @@ def test_widget_of_notebook_08_draws_what_it_says() -> None:
     scope |= {"law": mk.tasks.oscillator.law, "simulator": oscillator.simulator()}
     scope |= {"family": oscillator.tasks("short"), "single": [oscillator.yardstick("short-adam-1")]}
     scope["starts"] = [oscillator.yardstick("short-adam-8")]
-    for first in ("def scan(", "class Periodogram:", "def measured(", "def draw("):
+    for first in ("def scan(", "ENOUGH = ", "def measured(", "def draw("):
         exec(cell_of(NB08, first), scope)
     figure, sentence = scope["draw"](8.0, 2.5, 12, 20)
     truth, readings, *curves = (line.get_xydata() for line in figure.axes[0].lines)
