@@ -197,6 +197,10 @@ class LinearRatesFit:
             fit is the most probable one. None takes the record alone.
         noise: standard deviation of a reading, as a fraction of itself: what the prior is weighed
             against. Without a prior it does not matter.
+
+    Raises:
+        MamlkitError: if the prior has other shapes; in :meth:`adapt` and :meth:`numbers`, if they
+            are not given trajectories of two species whose numbers are above zero.
     """
 
     def __init__(self, prior: tuple[Any, Any] | None = None, noise: float = 0.01) -> None:
@@ -216,6 +220,11 @@ class LinearRatesFit:
 
         t, y = data.t.double().numpy(), data.y[0].double().numpy()
         t = t[0] if t.ndim == 2 else t
+        if y.shape[-1] != 2 or not (y > 0).all():
+            raise MamlkitError(
+                "LinearRatesFit fits two species whose numbers are above zero, but states of shape "
+                f"{list(y.shape)} with a least value of {y.min():.3g} were given."
+            )
         logs, h = np.log(y), np.diff(t)[:, None]
         if self.prior is None:
             straight = np.concatenate([h, h * (y[1:] + y[:-1]) / 2], 1)  # integrals of 1, x, y

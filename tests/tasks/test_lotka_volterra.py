@@ -186,6 +186,9 @@ def test_relatives_say_what_a_noisy_record_leaves_open() -> None:
     np.testing.assert_allclose(sure.numbers(support), np.arange(6) / 10, atol=1e-3)
     with pytest.raises(mk.MamlkitError, match="six numbers"):
         mk.yardsticks.LinearRatesFit(([0.5], [[1.0]]))
+    nobody = support._replace(y=0 * support.y)
+    with pytest.raises(mk.MamlkitError, match=r"above zero, but .* a least value of 0 were given"):
+        alone.adapt(nobody)
 
 
 def test_records_are_those_of_the_published_benchmark() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,15 @@ def relatives(spread: float) -> tuple[Any, Any]:
     :class:`mamlkit.yardsticks.LinearRatesFit`, over one record of each training environment, with
     ``spread`` added to the scatter in every direction.
     """
+    found = _of_relatives()
+    return found.mean(0), np.cov(found.T) + spread**2 * np.eye(6)
+
+
+@cache
+def _of_relatives() -> Any:
+    """The six numbers of each training environment, ``[9, 6]``; the fits take a while."""
     fit, data = LinearRatesFit(), tasks().existing()
-    found = [fit.numbers(Trajectories(*record)) for record in zip(*data, strict=True)]
-    return np.mean(found, axis=0), np.cov(np.transpose(found)) + spread**2 * np.eye(6)
+    return np.array([fit.numbers(Trajectories(*record)) for record in zip(*data, strict=True)])
 
 
 def recorded(part: Part, record: str, noise: float, n: int) -> TaskBatch:
