@@ -26,6 +26,11 @@ from tests.helpers import NOTEBOOKS
 EXPLORER = "00_one_measurement_a_whole_curve"
 # Notebooks with a widget of their own, and words from the line of text under its picture.
 WIDGETS = {
+    "01_learning_to_learn": "Over 1000 springs: ",
+    "02_the_mathematics_of_maml": " N/m lands on ",
+    "03_maml_in_twenty_lines": "; median error (this one's): ",
+    "04_the_sinusoid_benchmark": "predicting zero ",
+    "05_bring_your_own_physics": " steps of Meta-SGD. ",
     "06_the_family": "context ",
     "07_how_sure_are_you": "Ethanol, measured at ",
     "08_calibrating_a_simulator": " rad/s, 20 readings, 20 steps. ",

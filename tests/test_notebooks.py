@@ -25,23 +25,6 @@ TAGS = {
 }
 MAX_BYTES = 1_000_000
 MAX_LINES = 15
-LONGER = [f"{n:02d}" for n in range(13)]  # may have two cells of up to MAX_LINES_OF_TWO
-MAX_LINES_OF_TWO = 25
-OLDER = {  # not yet read again: cells to be cut, verdicts to become figures
-    "00",
-    "01",
-    "02",
-    "03",
-    "04",
-    "05",
-    "06",
-    "07",
-    "08",
-    "09",
-    "10",
-    "11",
-    "12",
-}
 WORDS_A_MINUTE, MINUTES_AN_EXERCISE = 150, 5  # a slow reader
 # A machine's own folders, and the scratch files that appear in tracebacks and warnings.
 ABSOLUTE_PATH = re.compile(
@@ -173,8 +156,6 @@ def test_links_between_notebooks_lead_somewhere(path):
 
 @every_lesson
 def test_words_and_letters_are_linked_to_where_they_are_explained(path):
-    if path.name[:2] in OLDER:
-        return
     contract, *body = prose(path)
     assert "](../docs/glossary.md)" in contract
     assert "](../docs/notation.md)" in contract
@@ -192,7 +173,7 @@ def test_three_to_eight_cells_are_checked(path):
 
 
 NOT_SAID = re.compile(  # formulas, code, links, answers to self-tests, references
-    r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|\[\d\d · [^\]]*\]|<details>.*?</details>"
+    r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|\[\**\d\d\b[^\]]*\]|<details>.*?</details>"
     r"|arXiv:[\d.]+\d|\([^()]*\b(?:1[89]|20)\d\d\b[^()]*\)|\d+ \((?:1[89]|20)\d\d\)(?: \d+)?",
     re.S,
 )
@@ -226,8 +207,7 @@ def unsupported(path: Path) -> list[str]:
 
 @every_lesson
 def test_numbers_in_prose_are_those_of_a_cell(path):
-    if path.name[:2] not in OLDER:
-        assert unsupported(path) == []
+    assert unsupported(path) == []
 
 
 @every_notebook
@@ -246,17 +226,12 @@ def test_pictures_have_alternative_texts(path):
 
 @every_notebook
 def test_code_cells_are_short(path):
-    lines = {source(cell): len(source(cell).splitlines()) for cell in code_cells(path)}
-    long = [cell for cell, n in lines.items() if n > MAX_LINES]
-    if path.name[:2] not in OLDER:
-        assert len(long) <= (2 if path.name[:2] in LONGER else 0), "\n\n\n".join(long)
-    assert max(lines.values()) <= MAX_LINES_OF_TWO
+    for cell in code_cells(path):
+        assert len(source(cell).splitlines()) <= MAX_LINES, source(cell)
 
 
 @every_lesson
 def test_the_time_stated_is_that_of_a_slow_reader(path):
-    if path.name[:2] in OLDER:
-        return
     told = re.search(r"\*\*Time\.\*\* About (\d+) minutes", source(read_notebook(path)["cells"][0]))
     assert told, "**Time.** About .. minutes"
     assert abs(int(told[1]) - minutes(path)) <= 3, minutes(path)
@@ -272,8 +247,6 @@ def minutes(path: Path) -> float:
 
 @every_notebook
 def test_figures_are_printed_and_not_verdicts(path):
-    if path.name[:2] in OLDER:
-        return
     for cell in code_cells(path):
         printed = "".join(text(o["text"]) for o in cell["outputs"] if o["output_type"] == "stream")
         assert not re.search(r"\b(True|False)\b", printed), source(cell)

@@ -4,6 +4,7 @@ solutions, scipy, torchdiffeq.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -209,3 +210,42 @@ def test_a_learner_adapts_to_trajectories_eager_and_captured() -> None:
         mk.meta_train(learner, family, 2, compile=how, **settings)
         found.append(learner.model.get_parameter("layers.0.weight").detach())
     torch.testing.assert_close(*found, rtol=1e-8, atol=1e-12)
+
+
+def pendulum(_: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([y[..., 1:], -torch.sin(y[..., :1])], -1)
+
+
+def test_leapfrog_is_of_order_two_and_goes_back_where_it_came_from() -> None:
+    start = torch.tensor([[1.2, 0.3], [-0.5, 1.0]], dtype=torch.float64)
+    t = torch.linspace(0, 4, 21, dtype=torch.float64)
+    exact = mk.ode.rk4(pendulum, start, t, 50)
+    once, twice = ((mk.ode.leapfrog(pendulum, start, t, n) - exact).abs().max() for n in (1, 2))
+    assert float(once / twice) == pytest.approx(4, rel=0.05)
+    back = mk.ode.leapfrog(pendulum, mk.ode.leapfrog(pendulum, start, t)[-1], t.flip(0))[-1]
+    torch.testing.assert_close(back, start, rtol=1e-12, atol=1e-12)
+
+
+def test_leapfrog_keeps_the_energy_that_runge_kutta_loses() -> None:
+    start = torch.tensor([1.2, 0.0], dtype=torch.float64)
+    t = torch.arange(0, 800, 0.8, dtype=torch.float64)
+
+    def off(solve: Callable[..., Tensor]) -> Tensor:  # the energy, from its start on
+        q, p = solve(pendulum, start, t).T
+        energy = p**2 / 2 - q.cos()
+        return (energy - energy[0]).abs()
+
+    ours, theirs = off(mk.ode.leapfrog), off(mk.ode.rk4)
+    assert float(ours[-200:].max()) < 1.1 * float(ours[:200].max())
+    assert float(theirs[-200:].min()) > 5 * float(ours.max())
+
+
+def test_leapfrog_wants_coordinates_and_momenta() -> None:
+    times = torch.tensor([0.0, 1.0])
+    for state in (torch.ones(3), torch.ones(2, 1), torch.tensor(1.0)):
+        with pytest.raises(mk.MamlkitError, match="q and then p"):
+            mk.ode.leapfrog(pendulum, state, times)
+    with pytest.raises(mk.MamlkitError, match="q and then p"):
+        mk.ode.leapfrog(pendulum, torch.ones(2), times[:1])
+    with pytest.raises(mk.MamlkitError, match="must be tensors"):
+        mk.ode.leapfrog(pendulum, [1.0, 0.0], times)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from mamlkit import yardsticks
-from mamlkit.evaluation.curves import compare, tune
+from mamlkit.evaluation.curves import adapt_one, compare, tune
 from mamlkit.learners import MAML, MetaSGD
 from mamlkit.losses import rmse
 from mamlkit.models import MLP
@@ -21,6 +23,7 @@ from mamlkit.training.saved import save_learner
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 #: Where the one measurement is taken.
 MEASURED_AT = 0.7
@@ -33,6 +36,13 @@ SETTINGS: dict[str, Any] = {
     "schedule": "cosine",
     "grad_clip": 0.1,
 }
+#: Whose errors the page of all test fluids shows.
+ON_THE_PAGE = (
+    "MAML (Meta-SGD)",
+    "best linear latent",
+    "Lee-Kesler, told acentric factor",
+    "line through critical point",
+)
 
 
 def fluids(part: Part) -> VapourPressure:
@@ -82,6 +92,56 @@ def table(learners: dict[str, Any], part: Part = "test") -> pd.DataFrame:
     return compare(learners, fluids(part), 1, loss=rmse).sort_values("mean", ascending=False)
 
 
+def percent(predicted: Tensor, true: Tensor) -> Tensor:
+    """By how many percent a predicted pressure is off, from log10(p/pc) of both."""
+    return 100 * (10 ** (predicted - true) - 1)
+
+
+def summary(learner: Any, learners: Mapping[str, Any]) -> Figure:
+    """Two pictures in a row. Left: four test fluids, the one measurement of each, and what
+    ``learner`` predicts from it. Right: the root-mean-square error of each of the ``learners``, a
+    dot a test fluid.
+    """
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    from mamlkit.show import plots
+
+    test = fluids("test")
+    batch = test.every(1, dtype=torch.float64)
+    names = [test.names[int(i)] for i in batch.physics["fluid"]]
+    x, curves, _ = test.curves(len(names))
+
+    def predicted(one: Any) -> Tensor:  # [32, 39, 1]
+        return torch.stack([adapt_one(one, batch.task(i))(x).detach() for i in range(len(names))])
+
+    found = predicted(learner)
+    with mpl.rc_context(plots.STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), width_ratios=(1, 1.15))
+        for name in ("Helium", "Argon", "p-Xylene", "n-Dodecane"):
+            i = names.index(name)
+            left.plot(x, curves[i], color=plots.TRUTH, linewidth=1.2, linestyle="-")
+            left.plot(x, found[i], **{**plots.line(1), "linewidth": 2.2})
+            left.plot(batch.support.x[i], batch.support.y[i], **plots.points())
+            left.annotate(name, (0.592, float(curves[i, 0])), ha="right", va="center", fontsize=10)
+        left.set(
+            xlabel=test.x_label, ylabel=test.y_label, xlim=(0.41, 0.99), xticks=(0.6, 0.7, 0.8, 0.9)
+        )
+        left.legend(left.lines[:3], ["truth", "predicted", "measured"], loc="lower right")
+        for row, one in enumerate(learners.values()):
+            off = percent(predicted(one), curves).square().mean((1, 2)).sqrt()
+            dots: Any = {"linestyle": "none", "marker": "o", "markersize": 5, "alpha": 0.5}
+            bar: Any = {"color": plots.TRUTH, "markersize": 16, "markeredgewidth": 2}
+            right.plot(off, [row] * len(off), **dots, color=plots.COLOURS[0], label="a fluid")
+            right.plot(off.median(), row, "|", **bar, linestyle="none", label="median")
+        right.set(xscale="log", xlabel="rms error of the pressure [%]")
+        right.set_yticks(range(len(learners)), list(learners))
+        right.xaxis.set_major_formatter("{x:g}")
+        right.invert_yaxis()
+        right.legend(handles=right.lines[:2], loc="lower right")
+    return figure
+
+
 def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     """What ``mamlkit quickstart`` does: train, print the table, write picture and learner."""
     from mamlkit.show import plots
@@ -101,14 +161,27 @@ def run(out: Path, seed: int = 0, iterations: int | None = None) -> None:
     mean = results["mean"].to_dict()
     ratio = mean["MAML (Meta-SGD)"] / mean["Lee-Kesler, told acentric factor"]
     print(f"\nError of MAML / error of Lee-Kesler: {ratio:.2f}")
-    page = plots.curve_page(learner, fluids("test"))
-    with atomically(out / "curves.png") as file:
-        page.savefig(file, dpi=100, format="png")
+    done = len(history.outer_loss)
+    ranked = {name: learners[name] for name in results.index}
+    pictures = {
+        "summary.png": summary(learner, ranked),
+        "curves.png": plots.curve_page(
+            {name: learners[name] for name in ON_THE_PAGE},
+            fluids("test"),
+            error=percent,
+            label="error of the pressure [%]",
+            most=5.0,
+        ),
+    }
+    for name, figure in pictures.items():
+        with atomically(out / name) as file:
+            note = {"Description": f"mamlkit quickstart: seed {seed}, {done} iterations"}
+            figure.savefig(file, dpi=100, format="png", metadata=note)
     with atomically(out / "table.csv") as file:
         results.to_csv(file)
     history.save(out / "history.json")
-    save_learner(learner, out / "learner.npz", seed=seed, iterations=len(history.outer_loss))
-    print(f"Written to {out}: curves.png, table.csv, learner.npz, history.json")
+    save_learner(learner, out / "learner.npz", seed=seed, iterations=done)
+    print(f"Written to {out}: summary.png, curves.png, table.csv, learner.npz, history.json")
     print(f"Done in {time.perf_counter() - start:.0f} s.")
 
 

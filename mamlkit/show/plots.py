@@ -7,7 +7,7 @@ that a print in grey can be read too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from mamlkit.checks import fresh_generator
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation.curves import Curve, adapt_one, evaluate
-from mamlkit.losses import Predict, rmse
+from mamlkit.evaluation.curves import Curve, adapt_one
+from mamlkit.losses import Predict
 from mamlkit.tasks.base import Family, Readings, TaskBatch, check_family
 from mamlkit.training.loop import History
 
@@ -220,61 +220,100 @@ def comparison(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def curve_page(learner: Any, family: Family, shots: int = 1, seed: int = 0) -> Figure:
-    """Draw every member of a finite family on one page, a small picture each, on shared axes: the
-    truth, the support points, the prediction and its error. The best and the worst have a thick
-    frame and a bold title.
+def curve_page(
+    learners: Mapping[str, Any],
+    family: Family,
+    shots: int = 1,
+    seed: int = 0,
+    *,
+    error: Callable[[Tensor, Tensor], Tensor] = torch.sub,
+    label: str | None = None,
+    most: float | None = None,
+) -> Figure:
+    """Draw what learners get wrong on every member of a finite family: one page, a small picture of
+    the errors each, on one scale. The support points stand where they were read, as far from zero
+    as their noise put them. A title gives the root-mean-square error of the first learner; its best
+    and its worst member have a thick frame and a bold title.
 
     Args:
-        learner: anything with ``adapt(x, y) -> predict``.
+        learners: by name; each has ``adapt(x, y) -> predict``. At most seven can be told apart.
         family: a one-dimensional finite family.
         shots: support points.
         seed: fixes the support points and their noise.
+        error: of a prediction and a true value, both ``[n]``: their difference, or such as a
+            percentage.
+        label: name and unit of that error.
+        most: where the scale ends, above and below; None shows all of every curve.
 
     Raises:
-        MamlkitError: if the family has more than one input or output, or endless tasks.
+        MamlkitError: if the family has more than one input or output, or endless tasks, or there is
+            no learner.
     """
+    if not isinstance(learners, Mapping) or not learners:
+        raise MamlkitError("curve_page() needs a dict of learners such as {'ridge': Ridge()}.")
     check_one_dimensional(family)
     batch = family.every(shots, generator=fresh_generator(seed), dtype=torch.float64)
-    errors = evaluate(learner, family, shots, loss=rmse, seed=seed).losses[:, -1]
-    marks = {int(errors.argmin()): "best: ", int(errors.argmax()): "worst: "}
-    columns = min(6, len(errors))
-    rows = -(-len(errors) // columns)
-    size = (max(2.1 * columns, 4.2), 1.75 * rows + 0.9)
+    tasks = [without_padding(batch.task(i)) for i in range(len(batch.support.x))]
+    wrong = [_errors(learners, family, task, error) for task in tasks]
+    rms = [float(curves[0].square().mean().sqrt()) for _, _, _, curves in wrong]
+    marks = {rms.index(min(rms)): "best: ", rms.index(max(rms)): "worst: "}
+    columns = min(8, len(tasks))
+    rows = -(-len(tasks) // columns)
+    size = (max(1.55 * columns, 4.2), 1.45 * rows + 0.9)
     with mpl.rc_context(STYLE):
         figure, grid = plt.subplots(
             rows, columns, sharex=True, sharey=True, squeeze=False, figsize=size
         )
-        for ax in grid.flat[len(errors) :]:
+        for ax in grid.flat[len(tasks) :]:
             ax.set_visible(False)
-        for i, (ax, error) in enumerate(zip(grid.flat, errors, strict=False)):
-            support, _, physics = task = without_padding(batch.task(i))
-            x, y = family.true_curve(physics)
-            predicted = adapt_one(learner, task)(x).detach().cpu()
-            ax.plot(x[:, 0], y[:, 0], color=TRUTH, linewidth=1.2, linestyle="-")
-            ax.plot(x[:, 0], predicted[:, 0], **{**line(1), "linewidth": 2})
-            ax.plot(support.x[:, 0], support.y[:, 0], **points(5))
+        for i, (ax, (x, at, measured, curves)) in enumerate(zip(grid.flat, wrong, strict=False)):
+            ax.axhline(0.0, color=TRUTH, linewidth=0.8, linestyle="-")
+            for j, curve in reversed(list(enumerate(curves))):  # the first one on top
+                ax.plot(x, curve, **{**line(j), "linewidth": 1.8 if j == 0 else 1.3})
+            ax.plot(at, measured, **points(5))
             ax.tick_params(labelsize=9)
-            title = f"{marks.get(i, '')}{family.name_of(physics)}\nRMSE {error:.4f}"
+            title = f"{marks.get(i, '')}{family.name_of(tasks[i].physics)}\n{rms[i]:.2g}"
             ax.set_title(title, fontsize=9, fontweight="bold" if i in marks else "normal")
             if i in marks:
                 ax.spines[:].set(visible=True, linewidth=3, color=COLOURS[0])
-            if i + columns >= len(errors):  # nothing below: this one carries the numbers
+            if i + columns >= len(tasks):  # nothing below: this one carries the numbers
                 ax.tick_params(labelbottom=True)
-        figure.supxlabel(family.x_label)
-        figure.supylabel(family.y_label)
-        names = ["truth", "predicted", "measured"]
-        figure.legend(grid.flat[0].lines, names, loc="outside upper center", ncols=3)
+        if most is not None:
+            grid.flat[0].set_ylim(-most, most)
+        figure.supxlabel(family.x_label, fontsize=11)
+        figure.supylabel(label or f"error of {family.y_label}", fontsize=11)
+        drawn = [*grid.flat[0].lines[-2:0:-1], grid.flat[0].lines[-1]]
+        names = [
+            f"{name} (rms in the title)" if i == 0 else name for i, name in enumerate(learners)
+        ]
+        figure.legend(drawn, [*names, "measured"], loc="outside upper center", ncols=4)
     return figure
 
 
-def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
+def _errors(
+    learners: Mapping[str, Any],
+    family: Family,
+    task: TaskBatch,
+    error: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Of one task: where the truth is known ``[n]``, where it was measured ``[K]`` and how far off
+    that was, and the errors of each learner ``[n]``.
+    """
+    x, y = family.true_curve(task.physics)
+    curves = [adapt_one(learner, task)(x).detach().cpu().double() for learner in learners.values()]
+    at, read = task.support.x[:, 0].cpu(), task.support.y[:, 0].cpu()
+    there = torch.as_tensor(np.interp(at, x[:, 0], y[:, 0]))
+    return x[:, 0], at, error(read, there), [error(curve[:, 0], y[:, 0]) for curve in curves]
+
+
+def fields(fields: Mapping[str, Any], x: Any, t: Any, own: Collection[str] = ()) -> Figure:
     """Draw fields u(x, t) side by side as maps, on one scale of colours.
 
     Args:
         fields: values by title, each ``[nt, nx]``.
         x: places ``[nx]``, rising, not necessarily even.
         t: times ``[nt]``, likewise.
+        own: titles of the fields that get a scale of their own, such as a small difference.
     """
     if not isinstance(fields, Mapping) or not fields:
         raise MamlkitError("fields() needs a dict such as {'exact': u}, with u [nt, nx].")
@@ -286,17 +325,32 @@ def fields(fields: Mapping[str, Any], x: Any, t: Any) -> Figure:
                 f"field {title!r} is {list(u.shape)}, but there are {len(time)} times and "
                 f"{len(place)} places; give u [nt, nx]."
             )
-    top = max(float(np.abs(u).max()) for u in values.values())
+    if not set(own) <= set(values):
+        raise MamlkitError(f"own={list(own)} names no field; there are {list(values)}.")
+    tops = {title: float(np.abs(u).max()) for title, u in values.items()}
+    shared = max((tops[title] for title in values if title not in own), default=0.0)
     with mpl.rc_context(STYLE):
         figure, grid = plt.subplots(
-            1, len(values), sharey=True, squeeze=False, figsize=(3.4 * len(values) + 0.8, 3.0)
+            1,
+            len(values),
+            sharey=True,
+            squeeze=False,
+            figsize=(3.6 * len(values) + 0.8, 3.2),
+            layout="constrained",
         )
+        together = []
         for ax, (title, u) in zip(grid[0], values.items(), strict=True):
+            top = tops[title] if title in own else shared
             shown = ax.pcolormesh(place, time, u, vmin=-top, vmax=top, cmap="cividis")
             ax.set(xlabel="x", title=title)
             ax.grid(visible=False)
+            if title in own:
+                figure.colorbar(shown, ax=ax, label=title)
+            else:
+                together.append((ax, shown))
         grid[0, 0].set_ylabel("t")
-        figure.colorbar(shown, ax=list(grid[0]), label="u")
+        if together:
+            figure.colorbar(together[-1][1], ax=[ax for ax, _ in together], label="u")
     return figure
 
 

@@ -14,6 +14,7 @@ from mamlkit.yardsticks.known_laws import (
     BurgersDifferences,
     CurveFit,
     LeeKesler,
+    LinearRatesFit,
     LineThroughCriticalPoint,
     LotkaVolterraFit,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "LeeKesler",
     "LineThroughCriticalPoint",
     "LinearLatent",
+    "LinearRatesFit",
     "LotkaVolterraFit",
     "MeanCurve",
     "MixedEffects",

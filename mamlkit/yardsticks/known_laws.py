@@ -1,8 +1,9 @@
-"""Yardsticks that know the law: what a physicist would use who has it."""
+"""Yardsticks that know the law, or its form: what a physicist would use who has it."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mamlkit.checks import count, remade
+from mamlkit.checks import count, number, remade
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Adapted
 from mamlkit.learners.checking import as_data, as_numbers
@@ -31,14 +32,20 @@ class CurveFit:
     Args:
         simulator: the law and its bounds.
         starts: parameters in physical units, one dict a start; None takes that of the simulator.
+        tolerance: relative change of the squares, or of the parameters, at which a fit ends. What
+            the noise hides is not worth waiting for.
 
     Attributes:
         evaluations: how often the simulator ran in the last :meth:`adapt`.
     """
 
     def __init__(
-        self, simulator: Simulator, starts: Sequence[Mapping[str, float]] | None = None
+        self,
+        simulator: Simulator,
+        starts: Sequence[Mapping[str, float]] | None = None,
+        tolerance: float = 1e-8,
     ) -> None:
+        self.tolerance = number("tolerance", tolerance, positive=True)
         if not isinstance(simulator, Simulator):
             raise MamlkitError(
                 f"CurveFit fits a mk.Simulator, but {type(simulator).__name__} was given."
@@ -74,7 +81,8 @@ class CurveFit:
             return (root * (self.simulator.law(x, p) - y)).reshape(-1).numpy()
 
         self.evaluations = 0
-        fits = [least_squares(residuals, start, method="lm") for start in self.starts]
+        ends: dict[str, Any] = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
+        fits = [least_squares(residuals, start, method="lm", **ends) for start in self.starts]
         index = min(range(len(fits)), key=lambda i: fits[i].cost)
         best = fits[index]
         found = dict(zip(names, torch.as_tensor(best.x), strict=True))
@@ -172,6 +180,103 @@ class LotkaVolterraFit:
             return torch.stack(lotka_volterra.law(prey, predators, b, d, a, g), -1)
 
         return field
+
+
+class LinearRatesFit:
+    """Rates *per head* that are straight lines, for any two species:
+
+    x' = x (a_0 + a_1 x + a_2 y), y' = y (a_3 + a_4 x + a_5 y)
+
+    (the generalised Lotka-Volterra equations). The six numbers and the first state are fitted to
+    *one* trajectory by shooting: nonlinear least squares on the logarithms, from the numbers that
+    linear least squares on the differences of successive logarithms gives. It needs neither the
+    law, nor relatives, nor a guess.
+
+    Args:
+        prior: mean ``[6]`` and covariance ``[6, 6]`` of the numbers, as relatives have them; the
+            fit is the most probable one. None takes the record alone.
+        noise: standard deviation of a reading, as a fraction of itself: what the prior is weighed
+            against. Without a prior it does not matter.
+
+    Raises:
+        MamlkitError: if the prior has other shapes; in :meth:`adapt` and :meth:`numbers`, if they
+            are not given trajectories of two species whose numbers are above zero.
+    """
+
+    def __init__(self, prior: tuple[Any, Any] | None = None, noise: float = 0.01) -> None:
+        self.noise, self.prior = number("noise", noise, positive=True), prior
+        if prior is not None:
+            mean, covariance = np.asarray(prior[0], float), np.asarray(prior[1], float)
+            if mean.shape != (6,) or covariance.shape != (6, 6):
+                raise MamlkitError(
+                    "a prior on six numbers has a mean [6] and a covariance [6, 6], but "
+                    f"{list(mean.shape)} and {list(covariance.shape)} were given."
+                )
+            self.prior = (mean, covariance)
+
+    def numbers(self, data: Any) -> Any:
+        """The six numbers a of the first of the trajectories, ``[6]``."""
+        from scipy.optimize import least_squares
+
+        t, y = data.t.double().numpy(), data.y[0].double().numpy()
+        t = t[0] if t.ndim == 2 else t
+        if y.shape[-1] != 2 or not (y > 0).all():
+            raise MamlkitError(
+                "LinearRatesFit fits two species whose numbers are above zero, but states of shape "
+                f"{list(y.shape)} with a least value of {y.min():.3g} were given."
+            )
+        logs, h = np.log(y), np.diff(t)[:, None]
+        if self.prior is None:
+            straight = np.concatenate([h, h * (y[1:] + y[:-1]) / 2], 1)  # integrals of 1, x, y
+            a = np.linalg.lstsq(straight, np.diff(logs, axis=0), rcond=None)[0].T.ravel()
+            mean, root = a, np.zeros((0, 6))
+        else:
+            a = mean = self.prior[0]
+            root = np.linalg.inv(np.linalg.cholesky(self.prior[1]))
+
+        def residuals(p: Any) -> Any:
+            off = (_logs(p[None], t)[..., 0] - logs) / self.noise
+            return np.concatenate([off.ravel(), root @ (p[:6] - mean)])
+
+        def slopes(p: Any) -> Any:
+            found = _logs(p + np.concatenate([np.zeros((1, 8)), 1e-6 * np.eye(8)]), t)
+            of_logs = (found[..., 1:] - found[..., :1]) / 1e-6 / self.noise
+            return np.concatenate([of_logs.reshape(-1, 8), np.pad(root, ((0, 0), (0, 2)))])
+
+        fit = least_squares(residuals, [*a, *logs[0]], slopes, x_scale="jac", max_nfev=40)
+        return fit.x[:6]
+
+    @remade
+    def adapt(self, x: Any, y: Tensor | None = None) -> Predict:
+        """The vector field with the numbers of the first of ``x``, Trajectories of one system."""
+        data = as_data(x, y)
+        if not hasattr(data, "t"):
+            raise MamlkitError("LinearRatesFit fits Trajectories(t, y, dy), not points.")
+        a = torch.from_numpy(self.numbers(data).reshape(2, 3))
+
+        def field(state: Tensor) -> Tensor:
+            lines = a.to(state)
+            return state * (lines[:, 0] + state @ lines[:, 1:].T)
+
+        return field
+
+
+def _logs(p: Any, t: Any) -> Any:
+    """Logarithms of both species at the times ``t [T]``, solved together from each row of
+    ``p [m, 8]``, six numbers and the logarithms of the start: ``[T, 2, m]``.
+    """
+    from scipy.integrate import ODEintWarning, odeint
+
+    a = p[:, :6].T.reshape(2, 3, -1)
+
+    def rate(u: Any, _: float) -> Any:
+        heads = np.exp(np.minimum(u, 6.0)).reshape(2, -1)  # a bad trial must not overflow
+        return (a[:, 0] + a[:, 1] * heads[0] + a[:, 2] * heads[1]).ravel()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ODEintWarning)  # one too fast to follow is a bad trial too
+        found = odeint(rate, p[:, 6:].T.ravel(), t, rtol=1e-10, atol=1e-10)
+    return found.reshape(len(t), 2, -1)
 
 
 class BurgersDifferences:

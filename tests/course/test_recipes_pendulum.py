@@ -20,6 +20,7 @@ from tests.helpers import seeded
 # Median error of a forecast over 5 s, rad^2 and (rad/s)^2 averaged, on 60 new pendulums.
 EXPECTED = {
     "separable": (0.0, 0.001),
+    "whole": (0.0003, 0.003),
     "free": (0.0003, 0.003),
     "concatenate": (0.015, 0.2),
     "maml": (0.01, 0.08),
@@ -71,6 +72,29 @@ def test_notes(name: str) -> None:
         assert notes["outer_loss"][-1] < notes["outer_loss"][0]
         assert notes["tuned"]["inner_steps"] <= (10 if name == "pooled" else 5)
         assert recipes.shipped(f"pendulum-{name}", seed).loss is pendulum.observed
+
+
+def test_an_energy_that_is_not_separable_drifts_as_a_field_without_one() -> None:
+    batch = (
+        mk.tasks.Pendulum().split("test").sample(20, 1, 1, generator=seeded(9), dtype=torch.float64)
+    )
+    w = batch.physics["g_over_l"][:, None]
+
+    @torch.no_grad()
+    def drift(name: str, seed: int) -> float:
+        learner = recipes.shipped(f"pendulum-{name}", seed).double()
+
+        def one(support: Trajectories, query: Trajectories) -> torch.Tensor:
+            field = learner.predictor(learner.inner_path(support, learner.inner_steps)[0][-1])
+            return mk.ode.rk4(lambda _, y: field(y), query.y[0, 0], query.t)
+
+        y = torch.func.vmap(one)(batch.support, batch.query)
+        energy = mk.tasks.Pendulum().energy(y, w)
+        return float(((energy - energy[:, :1]).abs().amax(1) / (energy + w)[:, 0]).median())
+
+    drifts = {name: drift(name, 1) for name in ("separable", "whole", "free")}
+    assert drifts["whole"] > 2 * drifts["separable"]
+    assert 0.4 < drifts["whole"] / drifts["free"] < 2.5
 
 
 def test_what_is_chosen_won_the_search() -> None:

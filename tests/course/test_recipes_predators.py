@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,8 @@ import mamlkit as mk
 from mamlkit.course import recipes
 from mamlkit.course.recipes import predators
 from mamlkit.learners.maml import MAML
+from mamlkit.losses import trajectories
+from mamlkit.yardsticks import LinearRatesFit
 from tests.helpers import assert_same_state, seeded
 
 # Mean squared error of forecasts on the adaptation environments, from one trajectory: (low, high).
@@ -68,6 +71,41 @@ def test_the_winners_are_those_of_the_search() -> None:
         assert tuple(value for value, _ in rows) == predators.STEP_SIZES
         best = min((error, value) for value, error in rows if error is not None)[1]
         assert best == predators.CHOSEN[name]
+
+
+def test_relatives_differ_in_two_directions_of_six() -> None:
+    mean, scatter = predators.relatives(1e-4)
+    assert mean == pytest.approx([0.5, 0, -0.75, -0.5, 0.75, 0], abs=1e-4)
+    widths = np.sqrt(np.linalg.eigvalsh(scatter))
+    assert widths[:4] == pytest.approx([1e-4] * 4, rel=0.1)
+    assert widths[4:].min() > 0.1
+
+
+def test_records_are_cut_as_named_and_the_same_noise_is_drawn() -> None:
+    whole = predators.recorded("test", "20 readings to 9.5", 0.05, 4).support
+    thin = predators.recorded("test", "5 readings to 8", 0.05, 4).support
+    assert thin.t[0].tolist() == [0, 2, 4, 6, 8]
+    assert torch.equal(thin.y, whole.y[:, :, ::4])
+
+
+def test_a_row_of_the_table_of_records_comes_out_again() -> None:
+    table = recipes.shipped_table("predators", "records")
+    assert [(r["record"], r["noise"]) for r in table] == [
+        (record, noise) for record in predators.RECORDS for noise in predators.NOISES
+    ]
+    (kept,) = (r for r in table if (r["record"], r["noise"]) == ("5 readings to 2", 0.05))
+    batch = predators.recorded("test", "5 readings to 2", 0.05, 40)
+    told = LinearRatesFit(predators.relatives(kept["spread"]), 0.05)
+    for name, fit in (("six numbers", LinearRatesFit()), ("six numbers, relatives", told)):
+        assert float(predators.fitted(fit, batch).median()) == pytest.approx(
+            kept[name][0], rel=0.02
+        )
+    learner = recipes.shipped("predators-coda", 0).double()
+    learner.inner_lr = kept["factor"] * predators.CHOSEN["coda"]
+    learner.loss = trajectories(kept["ahead"], predators.RECORDS["5 readings to 2"][1])
+    coda = predators.stepped(learner, batch, [kept["steps"]])[0].median()
+    assert float(coda) == pytest.approx(kept["coda"][0], rel=0.02)
+    assert 10 * kept["coda"][0] < kept["six numbers"][0]
 
 
 def test_a_tiny_run_saves_what_loads(tmp_path: Path) -> None:

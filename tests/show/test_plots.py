@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 import mamlkit as mk
@@ -190,22 +191,36 @@ def test_comparison_needs_its_table():
         plots.comparison(pd.DataFrame({"mean": [1.0]}))
 
 
-def test_page_draws_each_member_and_marks_the_best_and_the_worst():
-    family = mk.tasks.VapourPressure(at=(0.7,)).split("validation")
-    figure = plots.curve_page(mk.yardsticks.LeeKesler(), family)
+def test_page_draws_the_errors_of_each_member_and_marks_the_best_and_the_worst():
+    family = mk.tasks.VapourPressure(at=(0.7,), noise=0.01).split("validation")
+    line = mk.yardsticks.LineThroughCriticalPoint()
+    learners = {"line": line, "zero": mk.yardsticks.Zero()}
+
+    def twice(predicted, true):
+        return 2 * (predicted - true)
+
+    figure = plots.curve_page(learners, family, seed=3, error=twice, label="twice", most=0.25)
     shown = [ax for ax in figure.axes if ax.get_visible()]
-    batch = family.every(1)
+    batch = family.every(1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     assert len(shown) == family.n_members == 19
-    errors = []
+    rms = []
     for i, ax in enumerate(shown):
-        truth, predicted, measured = ax.lines
-        wrong = np.asarray(predicted.get_ydata()) - np.asarray(truth.get_ydata())
-        errors.append(np.sqrt(np.mean(wrong**2)))
+        level, none, straight, measured = ax.lines
+        assert list(level.get_ydata()) == [0, 0]
+        physics = {k: v[i] for k, v in batch.physics.items()}
+        x, y = family.true_curve(physics)
+        task = batch.task(i)
+        assert none.get_ydata() == pytest.approx(-2 * y[:, 0].numpy())
+        expected = 2 * (line.adapt(*task.support)(x) - y)[:, 0]
+        assert straight.get_ydata() == pytest.approx(expected.numpy())
+        rms.append(float(np.sqrt(np.mean(np.asarray(straight.get_ydata()) ** 2))))
         assert measured.get_xdata() == pytest.approx([0.7])
-        assert measured.get_ydata() == pytest.approx(batch.support.y[i, :, 0])
-        assert truth.get_linestyle() != predicted.get_linestyle()
-        assert family.name_of({k: v[i] for k, v in batch.physics.items()}) in ax.get_title()
-    best, worst = int(np.argmin(errors)), int(np.argmax(errors))
+        off = 2 * (task.support.y[0] - y[10])  # the grid begins at 0.60, in steps of 0.01
+        assert measured.get_ydata() == pytest.approx(off.numpy())
+        assert none.get_linestyle() != straight.get_linestyle()
+        assert ax.get_title().endswith(f"{family.name_of(physics)}\n{rms[-1]:.2g}")
+        assert ax.get_ylim() == (-0.25, 0.25)
+    best, worst = int(np.argmin(rms)), int(np.argmax(rms))
     assert shown[best].get_title().startswith("best: ")
     assert shown[worst].get_title().startswith("worst: ")
     for i, ax in enumerate(shown):
@@ -213,10 +228,24 @@ def test_page_draws_each_member_and_marks_the_best_and_the_worst():
         assert ax.title.get_fontweight() == ("bold" if marked else "normal")
         assert ax.spines["top"].get_visible() == marked
     assert shown[best].spines["left"].get_linewidth() == 3
-    labels = figure.get_supxlabel(), figure.get_supylabel()
-    assert labels == (family.x_label, family.y_label)
-    told = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert told == ["truth", "predicted", "measured"]
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == (family.x_label, "twice")
+    (legend,) = figure.legends
+    told = [t.get_text() for t in legend.get_texts()]
+    assert told == ["line (rms in the title)", "zero", "measured"]
+    handles = [h for h in legend.legend_handles if isinstance(h, Line2D)]
+    assert [h.get_color() for h in handles] == [plots.COLOURS[0], plots.COLOURS[1], plots.MEASURED]
+    plt.close(figure)
+
+
+def test_page_without_a_unit_shows_differences_and_needs_learners_by_name():
+    family = mk.tasks.VapourPressure(at=(0.7,)).split("validation")
+    figure = plots.curve_page({"zero": mk.yardsticks.Zero()}, family)
+    assert figure.get_supylabel() == "error of log10(p/pc)"
+    assert figure.axes[0].get_ylim()[1] > 1.8
+    for wrong in (dict[str, object](), mk.yardsticks.Zero()):
+        with pytest.raises(mk.MamlkitError, match="needs a dict"):
+            plots.curve_page(wrong, family)
+    plt.close(figure)
 
 
 def test_fields_are_drawn_on_one_scale() -> None:
@@ -231,3 +260,16 @@ def test_fields_are_drawn_on_one_scale() -> None:
         plots.fields({"exact": u.T}, x, t)
     with pytest.raises(mk.MamlkitError, match="needs a dict"):
         plots.fields({}, x, t)
+
+
+def test_a_small_field_has_a_scale_of_its_own() -> None:
+    x, t = torch.linspace(-1, 1, 5), torch.linspace(0, 1, 3)
+    u = t[:, None] * x
+    figure = plots.fields({"exact": u, "difference": 0.01 * u}, x, t, own=["difference"])
+    exact, difference = (ax.collections[0] for ax in figure.axes[:2])
+    assert exact.get_clim() == (-1, 1)
+    assert difference.get_clim() == pytest.approx((-0.01, 0.01))
+    labels = {ax.get_ylabel() for ax in figure.axes[2:]}  # of the two colour bars
+    assert labels == {"u", "difference"}
+    with pytest.raises(mk.MamlkitError, match="names no field"):
+        plots.fields({"exact": u}, x, t, own=["difference"])

@@ -146,6 +146,51 @@ def test_the_fit_finds_the_parameters() -> None:
         fit.adapt(torch.ones(3, 1), torch.ones(3, 1))
 
 
+def test_lines_for_the_rates_per_head_find_the_law_without_being_told_it() -> None:
+    family = mk.tasks.LotkaVolterra()
+    batch = family.split("test").sample(2, 1, 2, generator=seeded(3), dtype=F64)
+    fit = mk.yardsticks.LinearRatesFit()
+    for i in range(2):
+        support, query = (type(p)(*(leaf[i] for leaf in p)) for p in (batch.support, batch.query))
+        beta, delta = (float(batch.physics[k][i]) for k in ("beta", "delta"))
+        np.testing.assert_allclose(
+            fit.numbers(support), [0.5, 0, -beta, -0.5, delta, 0], rtol=1e-6, atol=1e-6
+        )
+        assert float(trajectories(None, 60)(fit.adapt(support), query)) < 1e-10
+    foreign = np.array([0.4, -0.1, -0.6, -0.3, 0.5, 0.1])  # and of other laws of the kind
+
+    def field(y: torch.Tensor) -> torch.Tensor:
+        z = torch.tensor(foreign.reshape(2, 3))
+        return y * (z[:, 0] + y @ z[:, 1:].T)
+
+    t = family.times
+    y = mk.ode.rk4(lambda _, y: field(y), torch.tensor([[1.2, 1.7]], dtype=F64), t, 60)
+    record = mk.tasks.Trajectories(t, y.movedim(0, 1), field(y).movedim(0, 1))
+    np.testing.assert_allclose(fit.numbers(record), foreign, atol=1e-6)
+    with pytest.raises(mk.MamlkitError, match="not points"):
+        fit.adapt(torch.ones(3, 1), torch.ones(3, 1))
+
+
+def test_relatives_say_what_a_noisy_record_leaves_open() -> None:
+    batch = mk.tasks.LotkaVolterra(0.05).split("test").sample(4, 1, generator=seeded(5), dtype=F64)
+    scatter = np.diag([1e-8, 1e-8, 0.04, 1e-8, 0.04, 1e-8])
+    told = mk.yardsticks.LinearRatesFit(([0.5, 0, -0.75, -0.5, 0.75, 0], scatter), noise=0.05)
+    alone, off = mk.yardsticks.LinearRatesFit(), []
+    for i in range(4):
+        support = type(batch.support)(*(leaf[i] for leaf in batch.support))
+        beta, delta = (float(batch.physics[k][i]) for k in ("beta", "delta"))
+        truth = [0.5, 0, -beta, -0.5, delta, 0]
+        off.append([np.abs(f.numbers(support) - truth).max() for f in (told, alone)])
+    assert np.mean(off, 0)[0] < 0.7 * np.mean(off, 0)[1]
+    sure = mk.yardsticks.LinearRatesFit((np.arange(6.0) / 10, 1e-12 * np.eye(6)))
+    np.testing.assert_allclose(sure.numbers(support), np.arange(6) / 10, atol=1e-3)
+    with pytest.raises(mk.MamlkitError, match="six numbers"):
+        mk.yardsticks.LinearRatesFit(([0.5], [[1.0]]))
+    nobody = support._replace(y=0 * support.y)
+    with pytest.raises(mk.MamlkitError, match=r"above zero, but .* a least value of 0 were given"):
+        alone.adapt(nobody)
+
+
 def test_records_are_those_of_the_published_benchmark() -> None:
     family = mk.tasks.LotkaVolterra()
     assert family.times.tolist() == [k / 2 for k in range(20)]

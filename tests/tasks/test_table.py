@@ -809,7 +809,7 @@ def test_a_fan_shows_the_real_readings_of_a_table(
 
 
 def test_a_page_shows_the_real_readings_of_each_system(springs: mk.tasks.Table) -> None:
-    figure = mk.plots.curve_page(mk.yardsticks.Ridge(), springs, shots=4)
+    figure = mk.plots.curve_page({"ridge": mk.yardsticks.Ridge()}, springs, shots=4)
     shown = [len(ax.lines[-1].get_xdata()) for ax in figure.axes if ax.get_visible()]
     assert shown == [2, 4, 4]
     assert [ax.get_title().split("\n")[0][-1] for ax in figure.axes if ax.get_visible()] == [*"abc"]

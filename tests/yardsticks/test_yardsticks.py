@@ -16,7 +16,7 @@ import mamlkit as mk
 from mamlkit import yardsticks as ys
 from mamlkit.yardsticks.general import polynomial
 from mamlkit.yardsticks.latent import interpolate, training_curves
-from tests.helpers import F64
+from tests.helpers import F64, normal
 
 
 def points(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -344,6 +344,18 @@ def test_the_best_of_several_starts_is_what_the_classical_fit_returns() -> None:
     simulator = mk.Simulator(lambda x, p: p["a"] + 0 * x, {"a": (-9.0, 9.0)}, {"a": 5.0})
     losses = ys.CurveFit(simulator).adapt(x, 1 + 2 * x).losses
     assert losses.tolist() == pytest.approx([(16 + 4) / 2, 1.0])
+
+
+def test_a_classical_fit_that_may_end_sooner_runs_the_simulator_less() -> None:
+    simulator = mk.Simulator(lambda x, p: torch.exp(p["a"] * x), {"a": (-3.0, 3.0)}, {"a": -2.0})
+    x = torch.linspace(0, 1, 9, dtype=F64)[:, None]
+    y = torch.exp(0.7 * x) + 0.1 * normal(9, 1)
+    exact, sooner = ys.CurveFit(simulator), ys.CurveFit(simulator, tolerance=1e-2)
+    found = [float(simulator.values(fit.adapt(x, y).weights)["a"]) for fit in (exact, sooner)]
+    assert found[1] == pytest.approx(found[0], abs=1e-2)
+    assert sooner.evaluations < exact.evaluations
+    with pytest.raises(mk.MamlkitError, match=r"tolerance must be a finite number > 0, but 0"):
+        ys.CurveFit(simulator, tolerance=0)
 
 
 @pytest.mark.parametrize(

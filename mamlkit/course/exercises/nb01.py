@@ -109,16 +109,16 @@ def exercise_4(answer: object) -> str | None:
     once = iterations * meta_batch * (3 * inner + 1)
     saved = scratch - inner
     mistakes = {
-        "A new system is not free after meta-training either: it still takes K gradients.": (
+        "A new system is not free after meta-training either: it still takes M gradients.": (
             once / scratch
         ),
         "You forgot the meta-batch: each iteration handles that many tasks.": (
             once / meta_batch / saved
         ),
-        "You left out the backward pass through the inner steps: 3K + 1, not K + 1.": (
+        "You left out the backward pass through the inner steps: 3M + 1, not M + 1.": (
             iterations * meta_batch * (inner + 1) / saved
         ),
         "That is the price paid once; divide it by what each new system saves.": once,
     }
-    otherwise = "Set once + N K equal to N times the steps from scratch, and solve for N."
+    otherwise = "Set once + N M equal to N times the steps from scratch, and solve for N."
     return judge(answer, once / saved, mistakes, otherwise)

@@ -76,7 +76,7 @@ def exercise_2(answer: object) -> str | None:
         "Phi^T Phi is x squared.": 0.5 / (x + sigma**2 / spread**2),
     }
     right = 0.5 / (x**2 + sigma**2 / spread**2)
-    return judge(answer, right, mistakes, "Formula (4) with K = 1.")
+    return judge(answer, right, mistakes, "Formula (3) with K = 1.")
 
 
 def exercise_3(answer: object) -> str | None:
@@ -85,7 +85,7 @@ def exercise_3(answer: object) -> str | None:
     start = (ca * 4 / 5 + 9 * cb / 3) / 3 + ca / 3
     mistakes = {
         "That is least squares. One step also carries over a part of the start's error.": noise,
-        "The noise term of (5) is missing: 4 sigma^2 tr(Sigma A Sigma A^T) = 2 sigma^2.": start,
+        "The noise term of (4) is missing: 4 sigma^2 tr(Sigma A Sigma A^T) = 2 sigma^2.": start,
         "The second row of I - Sigma^-1 G, (-p, 0), is missing.": start - ca / 3 + noise,
         "Sigma weighs the slope with 1/3.": ca * 4 / 5 + 9 * cb / 3 + ca / 3 + noise,
         "The intercept's part, 9 c_b <p^2> / 3, is missing.": ca * 4 / 15 + ca / 3 + noise,

@@ -47,7 +47,7 @@ def exercise_2(answer: object) -> str | None:
         "You took 1 - 2 alpha H for (1 - alpha H)^2 and dropped the square term.": (
             penalty(1 - 2 * alpha * hessian)
         ),
-        "1 / (K alpha) holds for weak directions, alpha H << 1. Here alpha H is 0.375.": (
+        "1 / (M alpha) holds for weak directions, alpha H << 1. Here alpha H is 0.375.": (
             1 / (2 * alpha)
         ),
     }
@@ -82,16 +82,14 @@ def exercise_4(answer: object) -> str | None:
     strength, alpha = 0.02, 0.1
     right = 1 / (alpha * strength)
     mistakes = {
-        "K alpha sigma = sigma / lambda: alpha goes below the line.": alpha / strength,
+        "M alpha h = h / lambda: alpha goes below the line.": alpha / strength,
         "That is for alpha = 1. Smaller steps need more of them.": 1 / strength,
         "And the penalty? A smaller lambda recovers more, so it is worth more steps.": 1 / alpha,
-        "Upside down: K = 1 / (alpha lambda).": alpha * strength,
+        "Upside down: M = 1 / (alpha lambda).": alpha * strength,
         "Half the summed squared error has the gradient Phi^T (Phi W - y): no factor 2.": right / 2,
-        "That matches at sigma = lambda, roughly. For sigma << lambda compare the slopes at 0.": (
+        "That matches at h = lambda, roughly. For h << lambda compare the slopes at 0.": (
             math.log(2) * right
         ),
     }
-    otherwise = (
-        "For small sigma compare 1 - (1 - alpha sigma)^K = K alpha sigma with sigma / lambda."
-    )
+    otherwise = "For small h compare 1 - (1 - alpha h)^M = M alpha h with h / lambda."
     return judge(answer, right, mistakes, otherwise)

@@ -99,9 +99,9 @@ def build(name: str, seed: int = 0, value: float | None = None) -> MetaLearner:
     """An untrained learner of the recipe ``family``, in float32.
 
     All have a network 1-40-40-1 with tanh; the ridge head takes the place of its last layer.
-    Gradient-based learners make five inner steps on the sinusoids, and one on the fluids, where
-    MAML++ and Reptile, which are about several steps, make five. Contexts hold two numbers on the
-    sinusoids and one on the fluids: as many as the curves have unknowns.
+    Gradient-based learners make five inner steps on the sinusoids (the matrix step makes one), and
+    one on the fluids, where MAML++ and Reptile, which are about several steps, make five. Contexts
+    hold two numbers on the sinusoids and one on the fluids: as many as the curves have unknowns.
 
     Args:
         name: problem and learner, such as "fluids-cavia": one of :data:`CHOSEN`.

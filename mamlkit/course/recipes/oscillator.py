@@ -68,6 +68,15 @@ CHOSEN = {
     "short-adam-8": 0.04,
     "few-adam-8": 0.04,
 }
+PATIENCE = 60  # steps of the yardsticks "patient": Adam from 1 to 32 starts, nothing learned
+COUNTS = (1, 2, 4, 8, 16, 32)
+_PATIENT = {
+    "short": (0.04, 0.02, 0.02, 0.02, 0.04, 0.02),
+    "long": (0.04, 0.02, 0.02, 0.02, 0.02, 0.01),
+    "longer": (0.02, 0.02, 0.02, 0.01, 0.02, 0.01),
+}
+for _case, _sizes in _PATIENT.items():
+    CHOSEN |= {f"{_case}-patient-{n}": a for n, a in zip(COUNTS, _sizes, strict=True)}
 VALIDATION = 102  # not a seed that ships, or of the tests in the notebook
 
 #: Bounds wider than the tasks: what makes sense, not what is expected.
@@ -123,15 +132,16 @@ def descent(
 
 
 def yardstick(name: str, inner_lr: float | None = None) -> Multistart:
-    """Twenty steps on the simulator with nothing learned: case, rule and number of starts, such as
-    "short-descent-1" or "few-adam-8". ``inner_lr`` None takes that of :data:`CHOSEN`.
+    """Steps on the simulator with nothing learned: case, rule and number of starts, such as
+    "short-descent-1", "few-adam-8", or "longer-patient-32" for Adam to be given :data:`PATIENCE`
+    steps. ``inner_lr`` None takes that of :data:`CHOSEN`.
     """
     case, kind, starts = name.split("-")
     return descent(
-        [MIDDLE] if starts == "1" else spread(int(starts)),
+        [MIDDLE] if starts == "1" and kind != "patient" else spread(int(starts)),
         CASES[case].noise,
         CHOSEN[name] if inner_lr is None else inner_lr,
-        rule=ADAM if kind == "adam" else plain,
+        rule=plain if kind == "descent" else ADAM,
     )
 
 
@@ -169,7 +179,9 @@ def judge(learner: MetaLearner, name: str) -> tuple[float, float]:
     learner = learner.double() if name in PROTOCOLS else learner
     case = name.split("-")[0]
     _, shots, noise = CASES[case]
-    curve = evaluate(learner, tasks(case), shots, n_tasks=200, seed=VALIDATION, loss=rmse)
+    steps = PATIENCE if "-patient-" in name else None
+    drawn: dict[str, Any] = {"n_tasks": 200, "seed": VALIDATION}
+    curve = evaluate(learner, tasks(case), shots, steps=steps, loss=rmse, **drawn)
     errors = curve.losses[:, -1]
     return float((errors < 2 * noise).double().mean()), float(errors.median())
 

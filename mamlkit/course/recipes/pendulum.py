@@ -18,11 +18,14 @@ from mamlkit.yardsticks.general import Pooled
 
 _PROTOCOL = replace(SHORT, shots=1, queries=2, meta_batch=5, iterations=700)
 #: The runs: one trajectory to adapt to, two to be judged on. "separable" is T(p) + V_0(q) + c
-#: V_1(q); "free" a field f_0 + c f_1 without an energy, "concatenate" one that is fed c beside its
-#: input; "maml", "head" and "pooled" adapt weights of a field without a context. "small" is
-#: "separable" that saw angles below 0.3 rad only. All have 660 to 693 weights.
+#: V_1(q); "whole" an energy that is not, H_0(q, p) + c H_1(q, p); "free" a field f_0 + c f_1
+#: without an energy, "concatenate" one that is fed c beside its input; "maml", "head" and "pooled"
+#: adapt weights of a field without a context. "small" is "separable" that saw angles below 0.3 rad
+#: only. All have 660 to 693 weights.
 PROTOCOLS: dict[str, Plan] = {
-    **dict.fromkeys(("separable", "free", "concatenate", "maml", "head", "pooled"), _PROTOCOL),
+    **dict.fromkeys(
+        ("separable", "whole", "free", "concatenate", "maml", "head", "pooled"), _PROTOCOL
+    ),
     "small": replace(_PROTOCOL, iterations=300),
 }
 #: What the search tries, and the winners on validation tasks. (The step size of pooled training
@@ -30,6 +33,7 @@ PROTOCOLS: dict[str, Plan] = {
 STEP_SIZES = (0.03, 0.1, 0.3, 1.0)
 CHOSEN = {
     "separable": 0.3,
+    "whole": 0.1,
     "free": 0.3,
     "concatenate": 0.3,
     "maml": 0.03,
@@ -61,6 +65,7 @@ def build(name: str, seed: int = 0, inner_lr: float | None = None, loss: Loss = 
         "separable": lambda: CAVIA(
             Hamiltonian(1, (16, 16), separable=True, seed=seed).float(), **settings
         ),
+        "whole": lambda: CAVIA(Hamiltonian(1, (23, 23), seed=seed).float(), **settings),
         "free": lambda: CAVIA(
             MLP(2, 2, (22, 22), context=1, feed="affine", seed=seed).float(), **settings
         ),
