@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from mamlkit.course import grading
 from mamlkit.course.assignments.base import Assignment
 from mamlkit.course.grading import report
 from mamlkit.course.grading.grade import Result, find, grade
-from mamlkit.course.grading.submission import read
+from mamlkit.course.grading.submission import Submission, read
 from mamlkit.errors import MamlkitError
 
 LEAST_SALT = 8  # bytes
@@ -27,9 +29,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         commands.add_parser,
         name="grade",
         help="mark a folder of submissions, or a notebook of your own",
-        description="Mark submissions. Students' code runs in a sandbox (bubblewrap) without network "
-        "or files, within limits, and answers questions with numbers; this process compares them "
-        "with what is right for inputs drawn from the salt.",
+        description="Mark submissions. Students' code runs in a sandbox (bubblewrap) without "
+        "network or files, within limits, and answers questions with numbers; this process "
+        "compares them with what is right for inputs drawn from the salt.",
         epilog="examples:\n"
         "  mamlkit grade a1 my.ipynb                                  your own, on fresh inputs\n"
         "  mamlkit grade a1 submissions/ --salt salt.txt --out marks  a CSV and pages of feedback\n"
@@ -47,9 +49,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help="any file of yours that students do not have; the same gives the same inputs",
     )
-    command.add_argument(
-        "--out", type=as_path, metavar="DIR", help="where marks and feedback go"
-    )
+    command.add_argument("--out", type=as_path, metavar="DIR", help="where marks and feedback go")
     command.add_argument(
         "--year",
         type=whole(2000),
@@ -84,17 +84,21 @@ def run(args: argparse.Namespace) -> None:
             "--out DIR, where they go."
         )
     handed_in = [read(path) for path in find(args.submissions)]
-    results = []
     students = sorted({one.student for one in handed_in})
-    for one in handed_in:
-        result = grade(assignment, one, salt, args.year, students, trust=args.trust)
-        results.append(result)
-        total = sum(question.points for question in assignment.questions)
-        print(
-            f"{result.student}: {report.number(result.points)} of {report.number(total)}, "
-            f"{result.status} ({result.cpu:.1f} s of CPU)",
-            flush=True,
-        )
+    total = report.number(sum(question.points for question in assignment.questions))
+
+    def marked(one: Submission) -> Result:
+        return grade(assignment, one, salt, args.year, students, trust=args.trust)
+
+    results = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own
+        for result in pool.map(marked, handed_in):
+            results.append(result)
+            print(
+                f"{result.student}: {report.number(result.points)} of {total}, {result.status} "
+                f"({result.cpu:.1f} s of CPU)",
+                flush=True,
+            )
     flag_twins(results)
     if args.out is None:
         show(assignment, results)

@@ -1,4 +1,4 @@
-"""Numbers that are a student's own: the same student gets the same ones, every other student others."""
+"""Numbers that are a student's own: the same ones every time, and other ones than all others'."""
 
 from __future__ import annotations
 

@@ -7,27 +7,35 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mamlkit import cli
 from mamlkit.course import grading
 from mamlkit.course.grading import sandbox, submission
 from mamlkit.course.grading.grade import Result, grade
+from mamlkit.course.handin import secret
 from tests.helpers import ROOT
 
 A1 = grading.find_assignment("a1")
 SOURCE = ROOT / "notebooks" / "assignments" / A1.notebook
 YEAR, SALT, STUDENT = 2026, b"a salt for these tests", "s1234567"
-FULL, HALF = 12.0, 6.0  # by the program; its function, and its two numbers
+FULL = 12.0  # by the program
 Cells = list[dict[str, Any]]
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+pytestmark = pytest.mark.skipif(
+    shutil.which("bwrap") is None and "CI" not in os.environ, reason="bubblewrap is not installed"
+)
 
 
 def solved() -> Cells:
@@ -79,10 +87,11 @@ while True:
 FORGED = """
 import os
 for fd in range(3, 30):
-    try:
-        os.write(fd, b'{"value": 1.0, "points": 6}\\n' * 40)
-    except OSError:
-        pass
+    for number in range(100):
+        try:
+            os.write(fd, b'{"to": %d, "value": 1.0, "points": 6}\\n' % number)
+        except OSError:
+            pass
 """
 PATCHED = """
 import numpy, torch, json, math
@@ -96,21 +105,23 @@ folder = pathlib.Path(mamlkit.__file__).parent / "course" / "assignments"
 assert [p.name for p in folder.iterdir()] == [], "the reference can be read"
 from mamlkit.course.assignments.a1 import ASSIGNMENT
 """
-OUTSIDE = """
+OUTSIDE = f"""
 import pathlib
 written = []
-for place in ("/tmp/x", "/x", "/usr/x", str(pathlib.Path.home().parent / "x"), "HERE"):
+for place in ("/tmp", "/", "/usr", "/etc", "/dev", "/dev/shm", "/box/..", {str(ROOT)!r}):
     try:
-        pathlib.Path(place).write_text("x")
+        pathlib.Path(place, "x").write_text("x")
         written.append(place)
     except OSError:
         pass
-angle = len(written)
+angle += 100 * len(written)
 """
-NETWORK = """
-import socket
-socket.create_connection(("127.0.0.1", PORT), timeout=2)
-angle = 0
+DAEMON = """
+import subprocess, sys, threading
+try:
+    subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+except PermissionError:
+    threading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()
 """
 
 #: what it is: its cells, its points by the program, and words of a reason or note
@@ -124,18 +135,31 @@ SUBMISSIONS: dict[str, tuple[Cells, float, str]] = {
     "kernel death": (first("import os; os._exit(1)"), FULL, "ended the process"),
     "exit": (first("import sys; sys.exit()"), FULL, "SystemExit"),
     "killed itself": (first("import os; os.kill(os.getpid(), 9)"), FULL, "ended the process"),
-    "abs redefined": (last("abs = lambda v: 0\nangle = 1.0"), FULL - 3, "is not right"),
-    "torch and NumPy patched": (last(PATCHED + "\nangle = 1.0"), FULL - 3, "is not right"),
+    "abs redefined": (last("abs = lambda v: 0\nangle = 20.0"), FULL - 3, "is not right"),
+    "torch and NumPy patched": (last(PATCHED + "\nangle = 20.0"), FULL - 3, "is not right"),
     "grader patched": (
-        last("import sys\nsys.modules['__main__'].ask = lambda *a: {'value': 12}\nangle = 1.0"),
-        0,
+        last("import sys\nsys.modules['__main__'].ask = lambda *a: {'value': 12}\nangle = 20.0"),
+        FULL - 3,
         "is not right",
     ),
     "forged result lines": (last(FORGED), 0, "is not right"),
     "reads the reference": (last(LOOK_INSIDE), FULL, "ModuleNotFoundError"),
-    "forks": (first("import os\nwhile True: os.fork()"), FULL, ""),
-    "memory hog": (first("x = []\nwhile True: x.append(bytearray(10**7))"), FULL, "memory"),
-    "fills the disk": (first("f = open('x', 'wb')\nwhile True: f.write(bytes(10**7))"), FULL, ""),
+    "writes outside": (last(OUTSIDE), FULL, ""),
+    "forks": (first("import os\nwhile True: os.fork()"), FULL, "PermissionError"),
+    "memory hog": (first("x = []\nwhile True: x.append(bytearray(10**7))"), FULL, "used more than"),
+    "fills the disk": (
+        first("f = open('x', 'wb')\nwhile True: f.write(bytes(10**7))"),
+        FULL,
+        "OSError",
+    ),
+    "leaves something running": (last(DAEMON), FULL, ""),
+    "function named like the grader's own": (
+        first("def run(*a): 1 / 0\nask = given = plain = reply = json = os = sys = run"),
+        FULL,
+        "",
+    ),
+    "without the checks": ([c for c in solved() if "print(" not in c["source"]], 6, "no angle"),
+    "own data edited": (last("angle = angle + 1  # of other data"), FULL - 3, "is not right"),
     "metadata stripped": (stripped(), FULL, ""),
     "doubled cell": ([c for cell in solved() for c in (cell, cell)], FULL, ""),
     "prints a lot": (first("for _ in range(10**5): print('x' * 100)"), FULL, ""),
@@ -169,19 +193,227 @@ def write(folder: Path, cells: Cells, name: str = f"{STUDENT}.ipynb") -> Path:
     return path
 
 
-def marked(path: Path) -> Result:
-    return grade(A1, submission.read(path), SALT, YEAR)
+def marked(path: Path, others: Sequence[str] = ()) -> Result:
+    return grade(A1, submission.read(path), SALT, YEAR, others)
 
 
 def said(result: Result) -> str:
     return "; ".join([*(mark.reason for mark in result.marks), *result.notes])
 
 
+@pytest.fixture
+def started(monkeypatch) -> list[psutil.Process]:
+    """All processes that were there when a child was ended."""
+    seen: list[psutil.Process] = []
+    end = sandbox.Child.end
+
+    def look_and_end(child):
+        seen.extend(child._tree())
+        return end(child)
+
+    monkeypatch.setattr(sandbox.Child, "end", look_and_end)
+    return seen
+
+
 @pytest.mark.parametrize("name", SUBMISSIONS)
-def test_each_submission_gets_what_it_deserves(name, tmp_path):
+def test_each_submission_gets_what_it_deserves(name, tmp_path, started):
     cells, points, words = SUBMISSIONS[name]
     result = marked(write(tmp_path, cells))
     assert (result.points, result.status) == (points, "marked"), said(result)
     assert words in said(result)
-    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(sandbox.HARNESS) not in left, "a process is left behind"
+    assert len(started) >= 4, "bubblewrap twice, the harness, the student's copy"
+    assert not [p for p in psutil.wait_procs(started, timeout=5)[1] if p.is_running()]
+    assert [p.name for p in tmp_path.iterdir()] == [f"{STUDENT}.ipynb"]
+
+
+def test_there_is_no_network(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        source = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), timeout=1)\n"
+        result = marked(write(tmp_path, last(source + "angle = 0")))
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert result.points == FULL
+    assert "Error" in said(result)
+
+
+FILES: dict[str, tuple[bytes, str]] = {
+    "50 MB": (json.dumps({"cells": solved(), "x": "x" * 50_000_000}).encode(), "50 MB"),
+    "an image": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "cannot be read"),
+    "text": (b"my homework", "not a notebook"),
+    "nothing": (b"", "not a notebook"),
+    "another JSON": (b'{"cells": 3}', "not a notebook"),
+    "a list": (b"[]", "not a notebook"),
+    "deep": (b"[" * 100_000, "not a notebook"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_not_a_notebook_is_said_and_not_run(name, tmp_path):
+    content, words = FILES[name]
+    path = tmp_path / f"{STUDENT}.ipynb"
+    path.write_bytes(content)
+    result = marked(path)
+    assert (result.points, result.status, result.cpu) == (0, "not marked", 0)
+    assert words in said(result)
+    assert result.student == STUDENT
+
+
+@pytest.mark.parametrize("name", ["file (1).ipynb", "file - Copy.ipynb", "ünï.ipynb", "x"])
+def test_a_file_may_have_any_name(name, tmp_path):
+    result = marked(write(tmp_path, solved(), name))
+    assert (result.points, result.student) == (FULL, STUDENT)
+
+
+def test_without_a_student_number_the_name_of_the_file_counts(tmp_path):
+    cells = [c for c in solved() if "STUDENT = " not in c["source"]]
+    result = marked(write(tmp_path, cells, f"{STUDENT} (2).ipynb"))
+    assert result.student == STUDENT
+
+
+def test_cells_that_are_none_are_left_out(tmp_path):
+    odd: list[Any] = [3, None, {"cell_type": "code"}, {"cell_type": "code", "source": 5}]
+    assert marked(write(tmp_path, [*odd, *solved()])).points == FULL
+
+
+def test_the_numbers_of_another_student_score_nothing(tmp_path):
+    theirs = json.dumps(solved()).replace(STUDENT, "s7654321")
+    cells = [*solved(), *json.loads(theirs)[:12]]  # data and angle of the other one
+    mine = f"STUDENT = {STUDENT!r}"
+    result = marked(write(tmp_path, [*cells, code(mine)]), ["s7654321", "s5555555"])
+    assert result.points == FULL - 3
+    assert result.status == "look"
+    assert "the data of s7654321" in said(result)
+
+
+def test_secret_inputs_differ_by_student_and_salt():
+    question = A1.questions[0]
+    assert question.cases is not None
+    drawn = []
+    for salt, student in ((SALT, "s1"), (SALT, "s1"), (SALT, "s2"), (b"another salt", "s1")):
+        rng = secret(salt, student, "a1/meta_gradient")
+        drawn.append(json.dumps(question.cases(rng, {})))
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 3
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch) -> Path:
+    """A folder with three submissions and a salt."""
+    monkeypatch.chdir(tmp_path)
+    Path("salt.txt").write_bytes(SALT)
+    Path("in").mkdir()
+    for student in ("s1", "s2"):
+        text = json.dumps(solved()).replace(STUDENT, student)
+        write(Path("in"), json.loads(text), f"{student}.ipynb")
+    Path("in/s3.ipynb").write_text("<b>no</b>", encoding="utf-8")
+    return tmp_path
+
+
+def run_command(*words: str) -> int:
+    return cli.main(["grade", "a1", *words])
+
+
+def table(path: str) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_from_handout_to_the_grades(course, capsys):
+    assert cli.main(["assignment", "a1", "--out", "handout", "--year", str(YEAR)]) == 0
+    assert "BEGIN SOLUTION" not in Path("handout", A1.notebook).read_text(encoding="utf-8")
+    given = ["--salt", "salt.txt", "--out", "marks", "--year", str(YEAR)]
+    assert run_command("in", *given, "--sheet") == 0
+    rows = {row["student"]: row for row in table("marks/marks.csv")}
+    assert [rows[s]["points"] for s in ("s1", "s2", "s3")] == ["12", "12", "0"]
+    assert rows["s3"]["status"] == "not marked"
+    assert "not a notebook" in rows["s3"]["reason"]
+    page = Path("marks/feedback/s1.html").read_text(encoding="utf-8")
+    assert "<b>12</b> of 12" in page
+    assert "://" not in page
+    sheet = table("marks/sheet.csv")
+    assert len(sheet) == 3 * len(A1.written)
+    text = Path("marks/sheet.html").read_text(encoding="utf-8")
+    assert not [s for s in ("s1", "s2", "s3") if s in text + json.dumps(sheet)], (
+        "names on the sheet"
+    )
+
+    assert run_command(*given, "--merge") == 1  # nothing is filled in
+    assert "sheet.csv, line" in capsys.readouterr().err
+    for row in sheet:
+        row["points"] = row["points"] or "2,5"
+        row["comment"] = row["comment"] or "=1+1"
+    with open("marks/sheet.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(sheet[0]))
+        writer.writeheader()
+        writer.writerows(sheet)
+    assert run_command(*given, "--merge") == 0
+    grades = {row["ID number"]: row for row in table("marks/moodle.csv")}
+    assert [grades[s]["Grade"] for s in ("s1", "s2", "s3")] == ["17", "17", "0"]
+    assert {row["Maximum Grade"] for row in grades.values()} == {"20"}
+
+
+def test_marks_are_the_same_with_the_same_salt(course):
+    for out in ("one", "two"):
+        assert run_command("in", "--salt", "salt.txt", "--out", out, "--year", str(YEAR)) == 0
+    assert Path("one/marks.csv").read_bytes() == Path("two/marks.csv").read_bytes()
+
+
+def test_a_student_checks_their_own(course, capsys):
+    assert run_command("in/s1.ipynb", "--year", str(YEAR)) == 0
+    said = capsys.readouterr().out
+    assert "s1: 12 of 12, marked" in said
+    assert "meta_gradient: 6 of 6: right" in said
+    assert "A1.1: 5 points by hand: there" in said
+    assert sorted(p.name for p in course.iterdir()) == ["in", "salt.txt"]
+
+
+def test_two_files_of_one_student_are_for_a_person_to_look_at(course):
+    shutil.copy("in/s1.ipynb", "in/s1 (1).ipynb")
+    assert run_command("in", "--salt", "salt.txt", "--out", "marks", "--year", str(YEAR)) == 0
+    rows = [row for row in table("marks/marks.csv") if row["student"] == "s1"]
+    assert [row["status"] for row in rows] == ["look", "look"]
+    assert "2 files say that they are s1" in rows[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["in"], "needs --salt FILE"),
+        ([], "give a notebook"),
+        (["nowhere", "--salt", "salt.txt", "--out", "o"], "is not there"),
+        (["in", "--salt", "none.txt", "--out", "o"], "cannot be read"),
+        (["in", "--salt", "short.txt", "--out", "o"], "a salt needs 8"),
+        (["--merge"], "--merge needs"),
+        (["--merge", "--salt", "salt.txt", "--out", "o"], "marks.csv is not there"),
+    ],
+)
+def test_what_the_command_cannot_do_is_said(course, capsys, words, said):
+    Path("short.txt").write_text("x", encoding="utf-8")
+    assert run_command(*words) == 1
+    assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_without_bubblewrap_it_refuses_unless_trusted(course, capsys, monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    assert run_command("in/s1.ipynb", "--year", str(YEAR)) == 1
+    assert "bubblewrap" in capsys.readouterr().err
+    assert run_command("in/s1.ipynb", "--year", str(YEAR), "--trust") == 0
+    assert "s1: 12 of 12" in capsys.readouterr().out
+
+
+def test_a_grader_that_is_killed_leaves_nothing(course):
+    write(Path("in"), first("while True: pass"), "s1.ipynb")
+    command = [sys.executable, "-m", "mamlkit", "grade", "a1", "in/s1.ipynb"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as grader:
+        tree = psutil.Process(grader.pid)
+        end = time.monotonic() + 120
+        while len(started := tree.children(recursive=True)) < 4 and time.monotonic() < end:
+            time.sleep(0.1)
+        grader.kill()
+    assert len(started) >= 4
+    assert not psutil.wait_procs(started, timeout=10)[1]

@@ -20,8 +20,8 @@ class Question:
     lists of plain inputs, and ``right(*inputs)`` is what the function has to return. Without, it is
     a value, computed from the student's own data: ``right(own)``.
 
-    ``mistakes`` are the common wrong answers: words for the student, what the mistake gives, and the
-    share of the points that it is worth.
+    ``mistakes`` are the common wrong answers: words for the student, what the mistake gives, and
+    the share of the points that it is worth.
     """
 
     name: str
@@ -58,4 +58,5 @@ class Assignment:
     @property
     def points(self) -> float:
         """All of them."""
-        return sum(part.points for part in (*self.questions, *self.written))
+        by_program = sum(question.points for question in self.questions)
+        return by_program + sum(part.points for part in self.written)

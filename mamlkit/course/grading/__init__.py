@@ -31,6 +31,6 @@ def handout(assignment: Assignment, year: int) -> str:
         if path.is_file():
             return strip(path.read_text(encoding="utf-8"), year)
     raise MamlkitError(
-        f"{assignment.notebook} was not found beside the package; install mamlkit again from a clone "
-        "or from its wheel."
+        f"{assignment.notebook} was not found beside the package; install mamlkit again from a "
+        "clone or from its wheel."
     )

@@ -79,12 +79,13 @@ def grade(
         result.status = "not marked"
         result.marks = [Mark(q.name, 0, q.points, "not marked") for q in assignment.questions]
         return result
-    asked, expected = [], {}
+    asked: list[dict[str, Any]] = []
+    expected: dict[str, Any] = {}
     for question in assignment.questions:
         rng = secret(salt, handed_in.student, f"{assignment.name}/{question.name}")
         cases = question.cases(rng, own) if question.cases else None
         expected[question.name] = cases
-        asked.append({"name": question.name, "cases": cases or [None]})
+        asked.append({"name": question.name, "cases": [None] if cases is None else cases})
     outcome = sandbox.examine(handed_in.cells, asked, trust=trust)
     result.cpu = outcome.cpu
     result.notes += [f"cell {i + 1}: {error}" for i, error in sorted(outcome.cells.items())]

@@ -112,7 +112,7 @@ def write_feedback(assignment: Assignment, result: Result, out: Path) -> Path:
 
 
 def safe(student: str) -> str:
-    """A file's name: what is no letter or figure becomes "_", and what had to change is told apart."""
+    """A file's name: other signs than letters and figures become "_"; such names differ still."""
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in student).lstrip(".")[:60]
     mark = hashlib.sha256(student.encode()).hexdigest()[:6]
     return name if name == student else f"{name}-{mark}"
@@ -126,7 +126,7 @@ def code(salt: bytes, student: str) -> str:
 def write_sheet(
     assignment: Assignment, results: Sequence[Result], salt: bytes, out: Path
 ) -> tuple[Path, Path]:
-    """The parts that a person marks, without names: ``sheet.html`` to read, ``sheet.csv`` to fill."""
+    """What a person marks, without names: ``sheet.html`` to read, ``sheet.csv`` to fill in."""
     parts, rows = [], []
     for result in sorted(results, key=lambda r: code(salt, r.student)):
         who = code(salt, result.student)
@@ -173,8 +173,8 @@ def merge(assignment: Assignment, salt: bytes, out: Path) -> Path:
             points = -1.0
         if not 0 <= points <= most:
             raise MamlkitError(
-                f"sheet.csv, line {line}: {row['points']!r} for {row['question']} of {row['code']}; "
-                f"a number from 0 to {number(most)} is needed."
+                f"sheet.csv, line {line}: {row['points']!r} for {row['question']} of "
+                f"{row['code']}; a number from 0 to {number(most)} is needed."
             )
         by_hand.setdefault(row["code"], {})[row["question"]] = points, row["comment"]
     rows = []
@@ -182,8 +182,8 @@ def merge(assignment: Assignment, salt: bytes, out: Path) -> Path:
         mine = by_hand.get(code(salt, row["student"]))
         if mine is None or set(mine) != set(written):
             raise MamlkitError(
-                f"sheet.csv has not all answers of {row['student']}; write it again with --sheet and "
-                "the same salt, and fill that one."
+                f"sheet.csv has not all answers of {row['student']}; write it again with --sheet "
+                "and the same salt, and fill that one."
             )
         hand = sum(points for points, _ in mine.values())
         told = [f"{name}: {number(p)} {comment}".strip() for name, (p, comment) in mine.items()]
@@ -206,5 +206,6 @@ def _read(path: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except FileNotFoundError as error:
         raise MamlkitError(
-            f"{path} is not there; 'mamlkit grade' writes marks.csv, and with --sheet also sheet.csv."
+            f"{path} is not there; 'mamlkit grade' writes marks.csv, and with --sheet also "
+            "sheet.csv."
         ) from error

@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mamlkit.course.grading.handout import UNANSWERED
+
 MOST_BYTES = 10_000_000
 MOST_CELLS = 2000
 ANSWER = re.compile(r"^#+\s*Answer\s+([A-Za-z0-9.]+)\s*$", re.M)  # the heading of a written answer
-UNANSWERED = "*Your answer.*"  # what the handout has there
 COPY = re.compile(r"(?: ?\(\d+\)|[-_ ]copy(?:[-_ ]?\d+)?)$", re.I)  # what browsers add to a name
 
 
 @dataclass
 class Submission:
-    """Cells of Python, written answers by their name, who says to have written it, what is wrong."""
+    """Cells of Python, written answers by name, who says to have written it, what is wrong."""
 
     path: Path
     student: str = ""
@@ -100,7 +101,7 @@ def _take_written(source: str, submission: Submission) -> None:
 
 
 def without_magics(source: str) -> str:
-    """IPython's own lines (``%matplotlib``, ``!pip``, ``name?``) do nothing; numbers of lines stay."""
+    """IPython's own lines (``%matplotlib``, ``!pip``, ``name?``) do nothing."""
     lines = source.split("\n")
     if lines[0].startswith("%%"):
         return ""
