@@ -89,7 +89,7 @@ import os
 for fd in range(3, 30):
     for number in range(100):
         try:
-            os.write(fd, b'{"to": %d, "value": 1.0, "points": 6}\\n' % number)
+            os.write(fd, b'{"to": %d, "value": 99, "points": 6}\\n' % number)
         except OSError:
             pass
 """
@@ -164,18 +164,6 @@ SUBMISSIONS: dict[str, tuple[Cells, float, str]] = {
     "doubled cell": ([c for cell in solved() for c in (cell, cell)], FULL, ""),
     "prints a lot": (first("for _ in range(10**5): print('x' * 100)"), FULL, ""),
     "magics": (first("%matplotlib inline\n!rm -rf /\ntorch?"), FULL, ""),
-    "first order": (
-        instead(
-            "meta_gradient",
-            "def meta_gradient(support, query, theta, alpha, steps):\n"
-            "    for _ in range(steps):\n"
-            "        theta = theta - alpha * grad(support)(theta)\n"
-            "    return grad(query)(theta)",
-        ),
-        1,
-        "first order",
-    ),
-    "radians": (last("angle = angle * 3.141592653589793 / 180"), FULL - 1, "radians"),
     "not a number": (last("angle = float('nan')"), FULL - 3, "is not right"),
     "a word": (last("angle = 'about five'"), FULL - 3, "is not right"),
     "a huge answer": (last("angle = [0.0] * 10**6"), FULL - 3, "longer than"),
@@ -279,7 +267,7 @@ def test_cells_that_are_none_are_left_out(tmp_path):
 
 def test_the_numbers_of_another_student_score_nothing(tmp_path):
     theirs = json.dumps(solved()).replace(STUDENT, "s7654321")
-    cells = [*solved(), *json.loads(theirs)[:12]]  # data and angle of the other one
+    cells = [*solved(), *json.loads(theirs)[:13]]  # data and angle of the other one
     mine = f"STUDENT = {STUDENT!r}"
     result = marked(write(tmp_path, [*cells, code(mine)]), ["s7654321", "s5555555"])
     assert result.points == FULL - 3
@@ -399,7 +387,7 @@ def test_what_the_command_cannot_do_is_said(course, capsys, words, said):
 
 
 def test_without_bubblewrap_it_refuses_unless_trusted(course, capsys, monkeypatch):
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert run_command("in/s1.ipynb", "--year", str(YEAR)) == 1
     assert "bubblewrap" in capsys.readouterr().err
     assert run_command("in/s1.ipynb", "--year", str(YEAR), "--trust") == 0

@@ -28,7 +28,8 @@ def strip(text: str, year: int) -> str:
         year: of the course; it stands in the notebook as ``YEAR``.
 
     Returns:
-        JSON without solutions, hidden tests and outputs.
+        JSON without solutions, hidden tests and outputs; its links lead to where ``mamlkit lab``
+        puts the notebooks and pages, in the same folder.
 
     Raises:
         ValueError: if a solution is opened and not closed.
@@ -41,6 +42,7 @@ def strip(text: str, year: int) -> str:
         source = HIDDEN.sub("", SOLUTION.sub(stub, source))
         if "### BEGIN" in source or "### END" in source:
             raise ValueError(f"a solution is opened and not closed: {source[:80]!r}")
+        source = source.replace("](../../docs/", "](docs/").replace("](../", "](")
         source = re.sub(r"^YEAR = \d+", f"YEAR = {year}", source, flags=re.M)
         cell["source"] = source.splitlines(keepends=True)
         if cell["cell_type"] == "code":
