@@ -252,13 +252,16 @@ class LinearRatesFit:
         data = as_data(x, y)
         if not hasattr(data, "t"):
             raise MamlkitError("LinearRatesFit fits Trajectories(t, y, dy), not points.")
-        a = torch.from_numpy(self.numbers(data).reshape(2, 3))
+        a = torch.from_numpy(self.numbers(data))
+        return lambda state: linear_rates(state, a)
 
-        def field(state: Tensor) -> Tensor:
-            lines = a.to(state)
-            return state * (lines[:, 0] + state @ lines[:, 1:].T)
 
-        return field
+def linear_rates(state: Tensor, a: Tensor) -> Tensor:
+    """Rates of change of both species, ``state [.., 2]``, with the numbers ``a [6]`` of
+    :class:`LinearRatesFit`.
+    """
+    lines = a.reshape(2, 3).to(state)
+    return state * (lines[:, 0] + state @ lines[:, 1:].T)
 
 
 def _logs(p: Any, t: Any) -> Any:
