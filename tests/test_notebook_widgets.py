@@ -250,7 +250,8 @@ def test_widget_of_notebook_08_draws_what_it_says() -> None:
 def test_widget_of_notebook_09_draws_what_it_says() -> None:
     coda = predators.build("coda", 0).double()
     scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "coda": coda}
-    scope["family"] = mk.tasks.LotkaVolterra()
+    scope["quick"] = mk.tasks.LotkaVolterra()
+    scope["quick"].substeps = 1  # as cells before it leave it
     torch.set_default_dtype(torch.float64)
     try:
         exec(cell(NB09, "def draw("), scope)
