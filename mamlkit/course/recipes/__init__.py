@@ -26,7 +26,7 @@ from mamlkit.course.recipes import (
     small,
     streams,
 )
-from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
+from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe, side_by_side
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks import learning_curves, solver_choice
 
