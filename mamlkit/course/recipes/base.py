@@ -10,10 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
-from torch.utils import _pytree as pytree
-
 from mamlkit.course.recipes import packs
 from mamlkit.errors import MamlkitError
 from mamlkit.evaluation.curves import tune
@@ -253,41 +249,6 @@ def tuned(
     found = {"inner_lr": learner.inner_lr, "inner_steps": learner.inner_steps}
     settle(learner, before)
     return found
-
-
-def side_by_side(ask: Callable[[Any], Any], learners: Sequence[nn.Module]) -> list[Any]:
-    """``[ask(learner) for learner in learners]`` in one pass, for trainings of one design, which
-    differ in their numbers alone: some times as quick where a model is small.
-
-    Args:
-        ask: makes tensors, or tuples and dicts of them, of a learner, by operations that ``vmap``
-            takes.
-        learners: of one kind, with the same settings.
-
-    Raises:
-        MamlkitError: if they differ in more than their numbers.
-    """
-    if len({repr(learner) for learner in learners}) != 1:
-        raise MamlkitError(
-            "side_by_side() takes trainings of one design, but these differ in their settings; ask "
-            "one after the other."
-        )
-    base = _Asked(ask, learners[0])
-    state = stack_module_state([_Asked(ask, learner) for learner in learners])
-    together = vmap(lambda weights, buffers: functional_call(base, (weights, buffers), ()))(*state)
-    leaves, form = pytree.tree_flatten(together)
-    return [pytree.tree_unflatten([leaf[i] for leaf in leaves], form) for i in range(len(learners))]
-
-
-class _Asked(nn.Module):
-    """A question about a learner, as a module: so it can be asked with other weights."""
-
-    def __init__(self, ask: Callable[[Any], Any], learner: nn.Module) -> None:
-        super().__init__()
-        self.ask, self.learner = ask, learner
-
-    def forward(self) -> Any:
-        return self.ask(self.learner)
 
 
 def _made(plan: Plan, history: History) -> dict[str, Any]:
