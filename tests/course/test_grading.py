@@ -277,6 +277,13 @@ def test_the_numbers_of_another_student_score_nothing(tmp_path):
     assert "the data of s7654321" in said(result)
 
 
+def test_data_of_another_year_are_said(tmp_path):
+    cells = json.loads(json.dumps(solved()).replace(f"YEAR = {YEAR}", "YEAR = 2025"))
+    result = marked(write(tmp_path, cells))
+    assert result.points == FULL - 6
+    assert "YEAR is 2025 in the notebook, and the course is of 2026" in said(result)
+
+
 def test_secret_inputs_differ_by_student_and_salt():
     question = A1.questions[0]
     assert question.cases is not None
@@ -355,7 +362,9 @@ def test_a_value_is_scored_with_the_own_data():
 
 def test_numbers_of_a_shape_or_none():
     assert finite(3) == 3
-    assert finite([[1, 2], [3, 4]], -1, 2).shape == (2, 2)
+    pairs = finite([[1, 2], [3, 4]], -1, 2)
+    assert pairs is not None
+    assert pairs.shape == (2, 2)
     for value, shape in [(3, [1]), ([1], []), ([1, 2], [3]), (["a"], [1]), ([math.inf], [1])]:
         assert finite(value, *shape) is None
 
@@ -432,7 +441,9 @@ def test_marks_are_the_same_with_the_same_salt(course):
 
 
 def test_a_student_checks_their_own(course, capsys):
-    assert run_command("in/s1.ipynb", "--year", str(YEAR)) == 0
+    text = Path("in/s1.ipynb").read_text(encoding="utf-8").replace(f"YEAR = {YEAR}", "YEAR = 2031")
+    Path("in/s1.ipynb").write_text(text, encoding="utf-8")
+    assert run_command("in/s1.ipynb") == 0  # of the year that it states
     said = capsys.readouterr().out
     assert "s1: 12 of 12, marked" in said
     assert "meta_gradient: 6 of 6: right" in said

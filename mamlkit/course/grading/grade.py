@@ -70,6 +70,11 @@ def grade(
     """
     result = Result(handed_in.student, handed_in.path.name, notes=list(handed_in.faults))
     result.written = dict(handed_in.written)
+    if handed_in.year not in (None, year):
+        result.notes.append(
+            f"YEAR is {handed_in.year} in the notebook, and the course is of {year}: own data "
+            "differ"
+        )
     own: Own | None = None
     try:
         own = assignment.own(personal(assignment.name, year, handed_in.student))
