@@ -270,9 +270,9 @@ def started(command: Sequence[str], env: Mapping[str, str] | None, limits: Limit
             )
             words = again.stderr.decode(errors="replace").strip()[-300:]
         raise MamlkitError(
-            f"the sandbox does not start: it {stopped}{words and f' ({words})'}. Nothing was marked. "
-            "In a container bubblewrap may make no namespaces unless the container is started with "
-            "leave to (docs/teaching.md)."
+            f"the sandbox does not start: it {stopped}{words and f' ({words})'}. Nothing was "
+            "marked. In a container, and on some systems for ordinary users, bubblewrap needs "
+            "leave to make namespaces (docs/teaching.md)."
         ) from stopped
     return child
 
