@@ -250,7 +250,8 @@ def test_widget_of_notebook_08_draws_what_it_says() -> None:
 def test_widget_of_notebook_09_draws_what_it_says() -> None:
     coda = predators.build("coda", 0).double()
     scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "coda": coda}
-    scope["family"] = mk.tasks.LotkaVolterra()
+    scope["quick"] = mk.tasks.LotkaVolterra()
+    scope["quick"].substeps = 1  # as cells before it leave it
     torch.set_default_dtype(torch.float64)
     try:
         exec(cell(NB09, "def draw("), scope)
@@ -269,7 +270,7 @@ def test_widget_of_notebook_09_draws_what_it_says() -> None:
 def test_widget_of_notebook_10_draws_what_it_says() -> None:
     scope: dict[str, Any] = {"mk": mk, "plt": plt, "torch": torch, "GRAVITY": 9.81}
     scope |= {"vmap": torch.func.vmap, "rk4": mk.ode.rk4, "derivatives": mk.losses.derivatives}
-    scope["learners"] = {n: [pendulum.build(n, 0).double()] for n in ("separable", "free")}
+    scope["learners"] = {n: [pendulum.build(n, 0)] for n in ("separable", "free")}
     scope["family"] = mk.tasks.Pendulum()
     torch.set_default_dtype(torch.float64)
     try:
@@ -282,7 +283,8 @@ def test_widget_of_notebook_10_draws_what_it_says() -> None:
     left, right = figure.axes
     for k, name in enumerate(("separable", "free")):
         angle, energy = (ax.lines[k].get_ydata() for ax in (left, right))
-        assert angle[0] == energy[0] == 0
+        assert abs(angle[0]) < 1e-6  # the start in single precision
+        assert energy[0] == 0
         assert f"{name}: error " in sentence
         assert f"drift {float(abs(energy).max()):.2g}" in sentence
     plt.close(figure)

@@ -217,6 +217,13 @@ def test_only_known_tags(path):
 
 
 @every_notebook
+def test_what_a_cell_prints_is_in_one_piece(path):
+    for cell in code_cells(path):
+        for first, second in pairwise(cell["outputs"]):
+            assert not first["output_type"] == "stream" == second["output_type"], source(cell)
+
+
+@every_notebook
 def test_pictures_have_alternative_texts(path):
     for cell in code_cells(path):
         if any("image/png" in output.get("data", {}) for output in cell["outputs"]):

@@ -53,9 +53,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--year",
         type=whole(2000),
-        default=date.today().year,
         metavar="YEAR",
-        help="of the handout (default: this one)",
+        help="of the handout (default: this one; for one notebook, the one that it states)",
     )
     command.add_argument("--sheet", action="store_true", help="write what is marked by hand")
     command.add_argument("--merge", action="store_true", help="add the marks by hand")
@@ -84,11 +83,14 @@ def run(args: argparse.Namespace) -> None:
             "--out DIR, where they go."
         )
     handed_in = [read(path) for path in find(args.submissions)]
+    year = args.year or date.today().year
+    if args.year is None and not args.submissions.is_dir():
+        year = handed_in[0].year or year
     students = sorted({one.student for one in handed_in})
     total = report.number(sum(question.points for question in assignment.questions))
 
     def marked(one: Submission) -> Result:
-        return grade(assignment, one, salt, args.year, students, trust=args.trust)
+        return grade(assignment, one, salt, year, students, trust=args.trust)
 
     results = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own

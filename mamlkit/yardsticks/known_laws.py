@@ -17,9 +17,11 @@ from mamlkit.learners.base import Adapted
 from mamlkit.learners.checking import as_data, as_numbers
 from mamlkit.losses import Predict
 from mamlkit.models import copied
-from mamlkit.physics.simulators import Simulator, bounded
+from mamlkit.physics.simulators import Simulator
 from mamlkit.tasks import lotka_volterra
 from mamlkit.tasks.base import Physics
+
+_ROOT_OF_EPS = float(np.finfo(np.float64).eps) ** 0.5
 
 
 class CurveFit:
@@ -73,16 +75,33 @@ class CurveFit:
             )
 
         low, high = torch.tensor(list(self.simulator.bounds.values()), dtype=torch.float64).T
+        middle, half = (low + high) / 2, (high - low) / 2  # once, not at each run
+        seen: dict[bytes, Tensor] = {}
+
+        def misses(u: Tensor) -> Tensor:
+            values = middle + half * torch.sin(u)
+            p = dict(zip(names, values.unbind(), strict=True))
+            return (root * (self.simulator.law(x, p) - y)).reshape(-1)
 
         def residuals(u: Any) -> Any:
             self.evaluations += 1
-            values = bounded(torch.as_tensor(u), low, high)  # all at once, for speed
-            p = dict(zip(names, values.unbind(), strict=True))
-            return (root * (self.simulator.law(x, p) - y)).reshape(-1).numpy()
+            u = np.asarray(u)
+            seen[u.tobytes()] = found = misses(torch.as_tensor(u))
+            return found.numpy()
+
+        def slopes(u: Any) -> Any:
+            """By forward differences, those of scipy's "2-point", without what it does besides."""
+            self.evaluations += len(names)
+            step = np.copysign(_ROOT_OF_EPS, u) * np.maximum(1, np.abs(u))
+            step = (u + step) - u  # what floating-point numbers make of it
+            moved = torch.stack([misses(row) for row in torch.as_tensor(u + np.diag(step))])
+            return ((moved - seen[u.tobytes()]).numpy() / step[:, None]).T
 
         self.evaluations = 0
         ends: dict[str, Any] = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
-        fits = [least_squares(residuals, start, method="lm", **ends) for start in self.starts]
+        fits = [
+            least_squares(residuals, start, slopes, method="lm", **ends) for start in self.starts
+        ]
         index = min(range(len(fits)), key=lambda i: fits[i].cost)
         best = fits[index]
         found = dict(zip(names, torch.as_tensor(best.x), strict=True))
@@ -252,13 +271,16 @@ class LinearRatesFit:
         data = as_data(x, y)
         if not hasattr(data, "t"):
             raise MamlkitError("LinearRatesFit fits Trajectories(t, y, dy), not points.")
-        a = torch.from_numpy(self.numbers(data).reshape(2, 3))
+        a = torch.from_numpy(self.numbers(data))
+        return lambda state: linear_rates(state, a)
 
-        def field(state: Tensor) -> Tensor:
-            lines = a.to(state)
-            return state * (lines[:, 0] + state @ lines[:, 1:].T)
 
-        return field
+def linear_rates(state: Tensor, a: Tensor) -> Tensor:
+    """Rates of change of both species, ``state [.., 2]``, with the numbers ``a [6]`` of
+    :class:`LinearRatesFit`.
+    """
+    lines = a.reshape(2, 3).to(state)
+    return state * (lines[:, 0] + state @ lines[:, 1:].T)
 
 
 def _logs(p: Any, t: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import socket
@@ -22,8 +23,9 @@ import pytest
 
 from mamlkit import cli
 from mamlkit.course import grading
+from mamlkit.course.assignments.base import Question, finite
 from mamlkit.course.grading import sandbox, submission
-from mamlkit.course.grading.grade import Result, grade
+from mamlkit.course.grading.grade import Result, grade, mark
 from mamlkit.course.handin import secret
 from tests.helpers import ROOT
 
@@ -275,6 +277,13 @@ def test_the_numbers_of_another_student_score_nothing(tmp_path):
     assert "the data of s7654321" in said(result)
 
 
+def test_data_of_another_year_are_said(tmp_path):
+    cells = json.loads(json.dumps(solved()).replace(f"YEAR = {YEAR}", "YEAR = 2025"))
+    result = marked(write(tmp_path, cells))
+    assert result.points == FULL - 6
+    assert "YEAR is 2025 in the notebook, and the course is of 2026" in said(result)
+
+
 def test_secret_inputs_differ_by_student_and_salt():
     question = A1.questions[0]
     assert question.cases is not None
@@ -284,6 +293,86 @@ def test_secret_inputs_differ_by_student_and_salt():
         drawn.append(json.dumps(question.cases(rng, {})))
     assert drawn[0] == drawn[1]
     assert len(set(drawn)) == 3
+
+
+def near(inputs, value, own):
+    """A score: the nearer the better."""
+    (wanted,) = inputs or [own["wanted"]]
+    number = finite(value)
+    if number is None:
+        return 0, "one number is asked for"
+    gap = abs(float(number) - wanted)
+    return 1 - gap, f"off by {gap:g}"
+
+
+TRIED = Question("tried", "Near 1 and 2", 4, cases=lambda rng, own: [[1], [2]], score=near)
+NONSENSE = ["a word", math.nan, [1.0, 2.0], [], [[1.0], [2.0, 3.0]], {"a": 1}, True, 10**400]
+
+
+@pytest.mark.parametrize(
+    ("given", "points", "words"),
+    [
+        ([{"value": 1}, {"value": 2.0}], 4, "off by 0"),
+        ([{"value": 1}, {"value": 2.25}], 3.5, "off by 0.25"),
+        ([{"value": 1.5}, {"value": 2.25}], 2.5, "off by 0.5"),
+        ([{"value": 1}, {"value": 70}], 2, "off by 68"),
+        ([{"value": 1}, {"error": "took longer than 2 s"}], 2, "tried took longer"),
+        ([{"error": "ValueError: no"}, {"value": 2}], 2, "tried ValueError: no"),
+        ([{"value": 1}], 2, "no answer came back"),
+        ([{"value": 1}, {"value": None}], 2, "no answer came back"),
+        ([{"value": None}, {"value": None}], 0, "not attempted"),
+        ([{"missing": True}], 0, "not attempted: there is no tried"),
+        ([], 0, "not attempted"),
+    ],
+)
+def test_a_score_is_the_mean_over_the_cases_with_the_reason_of_the_worst(given, points, words):
+    result = mark(TRIED, given, [[1], [2]], {}, {})
+    assert (result.points, result.of) == (points, 4)
+    assert words in result.reason
+
+
+@pytest.mark.parametrize("value", NONSENSE[:5] + NONSENSE[7:])
+def test_nonsense_scores_nothing_with_a_reason(value):
+    result = mark(TRIED, [{"value": value}, {"value": 2}], [[1], [2]], {}, {})
+    assert (result.points, result.reason) == (2, "one number is asked for")
+
+
+@pytest.mark.parametrize("value", [*NONSENSE, math.inf, 1e308])
+def test_marking_goes_on_where_a_score_does_not(value):
+    def trusting(inputs, value, own):
+        return (math.nan if value == 1e308 else value[0] + 0 * float(value[1])), "trusted"
+
+    careless = Question("careless", "", 4, score=trusting)
+    result = mark(careless, [{"value": value}], None, {}, {})
+    assert result.points in (0, 4)
+    assert "cannot be judged" in result.reason or result.reason == "trusted"
+
+
+@pytest.mark.parametrize(("share", "points"), [(7, 4), (-1, 0), (math.nan, 0), (0.5, 2)])
+def test_a_share_lies_between_nothing_and_all(share, points):
+    question = Question("free", "", 4, score=lambda inputs, value, own: (share, "so"))
+    result = mark(question, [{"value": 1}], None, {}, {})
+    assert (result.points, result.reason) == (points, "so")
+
+
+def test_a_value_is_scored_with_the_own_data():
+    question = Question("value", "", 4, score=near)
+    assert mark(question, [{"value": 3.5}], None, {"wanted": 3}, {}).points == 2
+
+
+def test_numbers_of_a_shape_or_none():
+    assert finite(3) == 3
+    pairs = finite([[1, 2], [3, 4]], -1, 2)
+    assert pairs is not None
+    assert pairs.shape == (2, 2)
+    for value, shape in [(3, [1]), ([1], []), ([1, 2], [3]), (["a"], [1]), ([math.inf], [1])]:
+        assert finite(value, *shape) is None
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_nonsense_is_not_right(value):
+    question = Question("value", "", 4, lambda own: 3.0)
+    assert mark(question, [{"value": value}], None, {}, {}).points == 0
 
 
 # --- the commands ---------------------------------------------------------------------------------
@@ -352,7 +441,9 @@ def test_marks_are_the_same_with_the_same_salt(course):
 
 
 def test_a_student_checks_their_own(course, capsys):
-    assert run_command("in/s1.ipynb", "--year", str(YEAR)) == 0
+    text = Path("in/s1.ipynb").read_text(encoding="utf-8").replace(f"YEAR = {YEAR}", "YEAR = 2031")
+    Path("in/s1.ipynb").write_text(text, encoding="utf-8")
+    assert run_command("in/s1.ipynb") == 0  # of the year that it states
     said = capsys.readouterr().out
     assert "s1: 12 of 12, marked" in said
     assert "meta_gradient: 6 of 6: right" in said

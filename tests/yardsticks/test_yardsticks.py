@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import least_squares
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import Ridge as SklearnRidge
@@ -344,6 +346,28 @@ def test_the_best_of_several_starts_is_what_the_classical_fit_returns() -> None:
     simulator = mk.Simulator(lambda x, p: p["a"] + 0 * x, {"a": (-9.0, 9.0)}, {"a": 5.0})
     losses = ys.CurveFit(simulator).adapt(x, 1 + 2 * x).losses
     assert losses.tolist() == pytest.approx([(16 + 4) / 2, 1.0])
+
+
+def test_the_classical_fit_takes_the_steps_of_scipy() -> None:
+    def law(x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        return p["a"] * torch.exp(-p["b"] * x)
+
+    simulator = mk.Simulator(law, {"a": (0.0, 3.0), "b": (-1.0, 3.0)}, {"a": 1.0, "b": -0.5})
+    x = torch.linspace(0, 1, 9, dtype=F64)[:, None]
+    y = 2 * torch.exp(-0.7 * x) + 0.1 * normal(9, 1)
+    runs = []
+
+    def residuals(u: Any) -> Any:
+        runs.append(u)
+        values = simulator.values(dict(zip("ab", torch.as_tensor(u), strict=True)))
+        return (law(x, values) - y)[:, 0].numpy()
+
+    fit = ys.CurveFit(simulator)
+    found = fit.adapt(x, y).weights
+    ends: dict[str, Any] = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-8)
+    theirs = least_squares(residuals, fit.starts[0], "2-point", method="lm", **ends)
+    assert [float(found[name]) for name in "ab"] == pytest.approx(theirs.x.tolist(), rel=1e-9)
+    assert abs(fit.evaluations - len(runs)) <= 2  # theirs runs once before; ours once afterwards
 
 
 def test_a_classical_fit_that_may_end_sooner_runs_the_simulator_less() -> None:

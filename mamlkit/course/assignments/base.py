@@ -22,16 +22,34 @@ class Question:
 
     ``mistakes`` are the common wrong answers: words for the student, what the mistake gives, and
     the share of the points that it is worth.
+
+    Where there is more than one right answer, ``score(inputs, value, own)`` takes the place of
+    ``right`` and ``mistakes``: it says what share of the points a value is worth, 0 to 1, and why.
+    ``inputs`` is None for a value. The mark is the mean over the cases, the reason that of the
+    worst. A student's value may be anything; :func:`finite` tells whether it is numbers.
     """
 
     name: str
     title: str
     points: float
-    right: Callable[..., Numbers]
+    right: Callable[..., Numbers] = lambda *inputs: None
     cases: Callable[[np.random.Generator, Own], list[list[Any]]] | None = None
     mistakes: Mapping[str, tuple[Callable[..., Numbers], float]] = field(default_factory=dict)
     rtol: float = 1e-3
     atol: float = 1e-9
+    score: Callable[[list[Any] | None, Any, Own], tuple[float, str]] | None = None
+
+
+def finite(value: Any, *shape: int) -> np.ndarray | None:
+    """``value`` as float64 of this shape (-1 for any length), or None if it is anything else."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    fits = len(array.shape) == len(shape) and all(
+        n in (-1, m) for n, m in zip(shape, array.shape, strict=True)
+    )
+    return array if fits and np.isfinite(array).all() else None
 
 
 @dataclass(frozen=True)

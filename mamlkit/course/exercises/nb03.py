@@ -86,12 +86,12 @@ def exercise_3(answer: object) -> str | None:
     mistakes = {
         "That is least squares. One step also carries over a part of the start's error.": noise,
         "The noise term of (4) is missing: 4 sigma^2 tr(Sigma A Sigma A^T) = 2 sigma^2.": start,
-        "The second row of I - Sigma^-1 G, (-p, 0), is missing.": start - ca / 3 + noise,
+        "The second row of I - Sigma^-1 Gamma, (-p, 0), is missing.": start - ca / 3 + noise,
         "Sigma weighs the slope with 1/3.": ca * 4 / 5 + 9 * cb / 3 + ca / 3 + noise,
         "The intercept's part, 9 c_b <p^2> / 3, is missing.": ca * 4 / 15 + ca / 3 + noise,
         "There are two parameters, each with sigma^2 / K of noise.": start + noise / 2,
     }
-    otherwise = "Write the matrix I - Sigma^-1 G out, row by row."
+    otherwise = "Write the matrix I - Sigma^-1 Gamma out, row by row."
     return judge(answer, start + noise, mistakes, otherwise)
 
 

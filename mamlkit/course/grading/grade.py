@@ -71,6 +71,11 @@ def grade(
     """
     result = Result(handed_in.student, handed_in.path.name, notes=list(handed_in.faults))
     result.written = dict(handed_in.written)
+    if handed_in.year not in (None, year):
+        result.notes.append(
+            f"YEAR is {handed_in.year} in the notebook, and the course is of {year}: own data "
+            "differ"
+        )
     own: Own | None = None
     try:
         own = assignment.own(personal(assignment.name, year, handed_in.student))
@@ -120,6 +125,10 @@ def mark(
         return points(0, f"{NOT_ATTEMPTED}: there is no {question.name}")
     if all("error" not in a and a.get("value") is None for a in given):
         return points(0, NOT_ATTEMPTED)
+    if question.score is not None:
+        scores = [_scored(question, given, i, cases, own) for i in range(len(inputs))]
+        share, reason = min(scores, key=lambda score: score[0])
+        return points(sum(share for share, _ in scores) / len(scores), reason)
     values = [answer.get("value") for answer in given]
     rights = [question.right(*case) for case in inputs]
     if len(values) == len(rights) and all(map(_same(question), values, rights)):
@@ -141,11 +150,34 @@ def mark(
     return points(0, "no answer came back")
 
 
+def _scored(
+    question: Question,
+    given: Sequence[Mapping[str, Any]],
+    i: int,
+    cases: list[list[Any]] | None,
+    own: Own,
+) -> tuple[float, str]:
+    """The share of case ``i``, and why; whatever came back, marking goes on."""
+    assert question.score is not None
+    answer = given[i] if i < len(given) else {"value": None}
+    value = answer.get("value")
+    if "error" in answer:
+        return 0.0, f"{question.name} {answer['error']}"
+    if value is None:
+        return 0.0, "no answer came back"
+    try:
+        with np.errstate(all="ignore"):
+            share, reason = question.score(None if cases is None else cases[i], value, own)
+    except Exception as error:  # the value is a student's, and may be anything
+        share, reason = 0.0, f"{_short(value)} cannot be judged ({type(error).__name__})"
+    return (min(float(share), 1.0) if share > 0 else 0.0), reason
+
+
 def _same(question: Question) -> Any:
     def same(value: Any, right: Any) -> bool:
         try:
             a, b = np.asarray(value, dtype=float), np.asarray(right, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return False
         if a.size != b.size or not np.isfinite(a).all():
             return False

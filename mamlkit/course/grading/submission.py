@@ -27,6 +27,7 @@ class Submission:
 
     path: Path
     student: str = ""
+    year: int | None = None  # that the notebook states
     cells: list[str] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -55,7 +56,11 @@ def read(path: Path) -> Submission:
             submission.cells.append(without_magics(source))
     if len(cells) > MOST_CELLS:
         submission.faults.append(f"only the first {MOST_CELLS} of {len(cells)} cells were read")
-    submission.student = stated_student(submission.cells) or submission.student
+    stated = stated_in(submission.cells)
+    student, year = stated.get("STUDENT"), stated.get("YEAR")
+    if isinstance(student, str) and student.strip():
+        submission.student = student.strip()
+    submission.year = year if isinstance(year, int) else None
     return submission
 
 
@@ -111,20 +116,18 @@ def without_magics(source: str) -> str:
     )
 
 
-def stated_student(cells: list[str]) -> str:
-    """The last ``STUDENT = "..."`` in the cells, read and not run; "" if there is none."""
-    found = ""
+def stated_in(cells: list[str]) -> dict[str, Any]:
+    """The constants that cells give to names (``STUDENT = "s1"``), the last of each, read and not
+    run.
+    """
+    found: dict[str, Any] = {}
     for source in cells:
         try:
             tree = ast.parse(source)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for node in tree.body:
-            if (
-                isinstance(node, ast.Assign)
-                and [t.id for t in node.targets if isinstance(t, ast.Name)] == ["STUDENT"]
-                and isinstance(node.value, ast.Constant)
-                and isinstance(node.value.value, str)
-            ):
-                found = node.value.value.strip()
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                found |= dict.fromkeys(names, node.value.value)
     return found

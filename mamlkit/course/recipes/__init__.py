@@ -26,11 +26,20 @@ from mamlkit.course.recipes import (
     small,
     streams,
 )
+from mamlkit.course.recipes.asking import side_by_side
 from mamlkit.course.recipes.base import SHIPPED_SEEDS, WEIGHTS, Recipe
 from mamlkit.errors import MamlkitError
 from mamlkit.tasks import learning_curves, solver_choice
 
-__all__ = ["COMMANDS", "RECIPES", "SHIPPED_SEEDS", "shipped", "shipped_notes", "shipped_table"]
+__all__ = [
+    "COMMANDS",
+    "RECIPES",
+    "SHIPPED_SEEDS",
+    "shipped",
+    "shipped_notes",
+    "shipped_table",
+    "side_by_side",
+]
 
 #: The recipes by name.
 RECIPES: dict[str, Recipe] = {
