@@ -42,6 +42,21 @@ def static_copy(notebook: dict) -> dict:
     return notebook
 
 
+def write_assignments(source: Path, page: Path) -> None:
+    """The sections on the assignments, made from their data; teaching.md includes them."""
+    from mamlkit.course import grading
+    from mamlkit.course.grading.report import about
+
+    sections = [
+        about(assignment, (source / assignment.notebook).read_text(encoding="utf-8"))
+        for assignment in map(grading.find_assignment, grading.names())
+    ]
+    page.parent.mkdir(exist_ok=True)
+    text = "\n".join(sections)
+    if not page.is_file() or page.read_text(encoding="utf-8") != text:
+        page.write_text(text, encoding="utf-8")
+
+
 def copy_notebooks(source: Path, folder: Path) -> None:
     """Copy the notebooks below ``docs``, where Sphinx finds them; touch only what changed."""
     wanted = {}
@@ -61,13 +76,14 @@ def copy_notebooks(source: Path, folder: Path) -> None:
 
 fetch_mathjax(HERE / "_vendor" / "mathjax")
 copy_notebooks(HERE.parent / "notebooks", HERE / "notebooks")
+write_assignments(HERE.parent / "notebooks" / "assignments", HERE / "_made" / "assignments.md")
 
 project = "mamlkit"
 author = "The mamlkit developers"
 project_copyright = "2026, the mamlkit developers; text under CC BY 4.0, code under MIT"
 version = release = installed_version("mamlkit")
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "_vendor", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_made", "_vendor", "**/.ipynb_checkpoints"]
 
 nb_execution_mode = "off"  # the stored outputs; pytest checks them
 nb_ipywidgets_js = {}  # would come from outside hosts

@@ -223,6 +223,7 @@ def fit(
     judged on once. Numbers are brought to order one by the systems that are learned from. What is
     best on the systems that *choose* is trained on all in the end. Intervals are widened or
     narrowed by one factor, found on the systems that choose.
+    Taught in notebook 13.
 
     Args:
         table: at least three systems.

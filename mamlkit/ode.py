@@ -24,6 +24,7 @@ def rk4(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
     (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, section II.1). Nothing
     here watches it: where a part of f decays at a rate above 2.8 a step, the solution grows without
     bound (section IV.2 of volume II).
+    Taught in notebook 09.
 
     Args:
         f: ``(t [], y [.., d]) -> dy/dt [.., d]``.
@@ -64,6 +65,7 @@ def leapfrog(f: Field, y0: Tensor, t: Tensor, substeps: int = 1) -> Tensor:
     step, for ever (Hairer, Lubich and Wanner, Geometric Numerical Integration, section I.1.4 and
     chapter IX). It is of order two only: over short times :func:`rk4` is more accurate. For a field
     that is not separable it is of order one, and areas are not kept.
+    Taught in notebook 10.
 
     Args:
         f: ``(t [], y [.., 2d]) -> dy/dt [.., 2d]`` with d coordinates q, then d momenta p, where q'

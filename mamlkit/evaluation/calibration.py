@@ -36,6 +36,7 @@ def calibration(
 
     Points of one task are wrong together, so each task counts as one: figures are means over tasks
     of the task's own mean, and the 95 % half widths are over tasks.
+    Taught in notebook 07.
 
     Args:
         learners: by name; each with ``adapt(x, y) -> predict`` and ``predict.distribution(x)``.
@@ -144,6 +145,7 @@ def recalibrate(
     Above 1, the learner was too sure of itself. A ``floor`` (in units of y) helps where members of
     an ensemble agree by chance: a few tiny variances would otherwise set the factor. The other
     arguments are those of :func:`mamlkit.evaluate`.
+    Taught in notebook 07.
     """
     batch = new_tasks(validation, shots, n_tasks, queries, seed)
     mean, variance = beliefs(learner, batch)

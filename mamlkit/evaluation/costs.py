@@ -46,6 +46,7 @@ def cost_table(
     ``learner.adapt`` on one new task, before any prediction. Each learner gets the tasks in its own
     type and on its own device; one without weights in float64. None is changed. One that anneals is
     measured in the phase that it is in: the last, unless ``at_iteration`` said otherwise.
+    Taught in notebook 06.
 
     Args:
         learners: anything with ``adapt(x, y) -> predict``, by name.

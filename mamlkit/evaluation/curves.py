@@ -103,6 +103,7 @@ def evaluate(
     chunk_size: int | None = None,
 ) -> Curve:
     """Adapt ``learner`` to new tasks and measure the query loss after each inner step.
+    Taught in notebook 04.
 
     Args:
         learner: anything with ``adapt(x, y) -> predict``.
@@ -148,6 +149,7 @@ def compare(
     Returns one row a learner, with the columns ``mean``, ``ci95`` (half width), ``median``,
     ``q25``, ``q75`` of the query loss over tasks, and ``ms_per_task``, the wall-clock time of
     adaptation and prediction together.
+    Taught in notebook 05.
     """
     import pandas as pd
 
@@ -192,7 +194,9 @@ def error_against_shots(
     shots: Sequence[int] = (1, 2, 5, 10),
     **settings: Any,
 ) -> pd.DataFrame:
-    """:func:`compare` for several numbers of shots, with an index ``(learner, shots)``."""
+    """:func:`compare` for several numbers of shots, with an index ``(learner, shots)``.
+    Taught in notebook 05.
+    """
     import pandas as pd
 
     if not shots:
@@ -213,6 +217,7 @@ def shuffled_support(
     """Does the learner use the support? ``reference``: its error with the task's own support;
     ``other``: with the support of another task. If the error does not rise, the support is ignored.
     ``settings`` are ``n_tasks``, ``queries`` and ``seed`` of :func:`evaluate`.
+    Taught in notebook 05.
     """
     batch = new_tasks(family, shots, **settings)
     if len(batch.support[0]) < 2:
@@ -227,6 +232,7 @@ def zero_step_gap(learner: Any, family: Family, shots: Shots = 10, **settings: A
     """How much does adaptation bring? ``reference``: the error after the inner steps; ``other``:
     before the first. A gap near zero means that tasks were memorised, or are all alike.
     ``settings`` are those of :func:`evaluate`.
+    Taught in notebook 05.
     """
     losses = evaluate(learner, family, shots, **settings).losses
     if losses.shape[1] < 2:
@@ -253,6 +259,7 @@ def tune(
     of the winner, up to ``max_steps``. For a learned step size only the number of steps is chosen.
     Meta-train before you tune: the training objective keeps its own number of steps. Where no step
     of any size lowers the loss, no step is taken, and a warning says so.
+    Taught in notebook 05.
     """
     if not isinstance(learner, MAML):
         raise MamlkitError(

@@ -52,6 +52,7 @@ class BayesianHead(ClosedForm):
     Meta-train with the *fewest* shots that it will meet, or the prior is not learned where the
     points leave room for it; and with ``grad_clip=1.0``, since errors in units of a small noise are
     steep.
+    Taught in notebook 07.
 
     Args:
         model: the features, ``[n, d_in] -> [n, features]``; copied.

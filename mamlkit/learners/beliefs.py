@@ -118,6 +118,7 @@ def where_next(predict: Any, x: Tensor) -> int:
     For a Bayesian head: the candidate that lowers the mean variance over all candidates most.
     Measuring at c lowers the variance at j by ``cov(j, c)^2 / (cov(c, c) + noise^2)``, whatever
     comes out. For an ensemble and the rest: the candidate where the variance is greatest.
+    Taught in notebook 07.
     """
     belief = Belief(distribution_of(predict, "where_next"), getattr(predict, "gain", None))
     return int(belief.gain(as_points("x", x)).argmax())

@@ -127,6 +127,7 @@ class Ensemble(Stacked):
     and validation show that sum. Two things tie members together: ``grad_clip`` bounds the norm
     over all, so give sqrt(members) times what suits one; and ``validation`` keeps the one iteration
     at which the sum is lowest.
+    Taught in notebook 07.
 
     Args:
         make: a function from a seed to a learner, which it must use for the random start:

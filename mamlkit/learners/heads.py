@@ -89,6 +89,7 @@ class RidgeHead(ClosedForm):
 
     Adapted weights: ``ridge.weight [d_out, p]``, entry ``[j, k]`` the factor of feature k in output
     j, and ``ridge.bias [d_out]``; in units of y by units of the feature.
+    Taught in notebook 06.
 
     Args:
         model: the feature map, ``[n, ..] -> [n, p]``, such as ``MLP(1, 40)``; copied. With an
@@ -190,6 +191,7 @@ class ClassifierHead(RidgeHead):
       linear support vector machine, one class against the rest, by Newton's method.
 
     Adapted weights: ``<head>.weight [ways, p]``, ``<head>.bias [ways]``, before the scale.
+    Taught in notebook 06.
 
     Args:
         model: the feature map, ``[n, ..] -> [n, p]``; copied.

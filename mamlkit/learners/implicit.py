@@ -39,6 +39,7 @@ class ImplicitMAML(LearnedStart):
     There are no inner steps to ask for: curves have two columns, before and after. Take a smooth
     model and loss (tanh, not relu): the optimum may sit on a kink, where no gradient is zero. The
     solver stops when the data says so, so it cannot be captured or compiled.
+    Taught in notebook 06.
 
     Args:
         model, loss: as for :class:`mamlkit.MAML`.

@@ -33,6 +33,7 @@ class CNP(MetaLearner):
     Adapted weights: the context, by its name in the model. The mean is by weight, so that padding
     does not count; a support without points has the context 0, so train with shots from 0 on if it
     shall know what to say then.
+    Taught in notebook 19.
 
     Args:
         model: ``[n, d_in] -> [n, 2 d_out]`` with a parameter ``context [c]``, such as

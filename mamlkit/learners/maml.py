@@ -57,6 +57,7 @@ class MAML(LearnedStart):
 
     Minimises the mean over tasks of L_Q(theta - alpha * grad L_S(theta)) (Finn et al. 2017, eq. 1),
     through as many inner steps as you ask for, with exact second-order gradients.
+    Taught in notebook 03.
 
     Args:
         model: any module without BatchNorm running statistics or Dropout; copied, so one model can

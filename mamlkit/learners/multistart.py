@@ -30,6 +30,7 @@ class Multistart(Stacked):
     constants.
 
     K starts cost K times the work of one.
+    Taught in notebook 08.
 
     Args:
         make: a function from a number to a :class:`MAML` learner of any kind, which it must use for

@@ -117,6 +117,7 @@ class OnlineHead:
     **"walk"** keeps w and adds step^2 P0 to P: a random walk. **"forget"** keeps w and divides P
     by rho: least squares with exponential forgetting, in which a reading k ticks old counts rho^k.
     In a direction that no reading looks at, P then grows as rho^-t without end: it winds up.
+    Taught in notebook 17.
 
     Args:
         head: a trained :class:`mamlkit.BayesianHead`, used as it is, in its type; or a

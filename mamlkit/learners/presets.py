@@ -11,12 +11,16 @@ from mamlkit.models import LowRank
 
 
 def FOMAML(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any) -> MAML:
-    """First-order MAML (Finn et al. 2017, section 5.2): ``MAML(..., first_order=True)``."""
+    """First-order MAML (Finn et al. 2017, section 5.2): ``MAML(..., first_order=True)``.
+    Taught in notebook 02.
+    """
     return MAML(model, inner_lr, inner_steps, **{"first_order": True, **settings})
 
 
 def ANIL(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any) -> MAML:
-    """Almost no inner loop (Raghu et al. 2020, arXiv:1909.09157): ``MAML(..., adapt="head")``."""
+    """Almost no inner loop (Raghu et al. 2020, arXiv:1909.09157): ``MAML(..., adapt="head")``.
+    Taught in notebook 06.
+    """
     return MAML(model, inner_lr, inner_steps, **{"adapt": "head", **settings})
 
 
@@ -25,6 +29,7 @@ def MetaSGD(
 ) -> MAML:
     """Meta-SGD (Li et al. 2017, arXiv:1707.09835): ``MAML(..., learn_lr="element")``. Step sizes
     may turn negative, as in the paper; ``positive_lr=True`` forbids it.
+    Taught in notebook 06.
     """
     return MAML(model, inner_lr, inner_steps, **{"learn_lr": "element", **settings})
 
@@ -43,6 +48,7 @@ def MAMLPlusPlus(
     second. ``anneal`` and ``second_order_from`` are outer iterations; take a tenth to a third of
     the whole training. (A run that ends before them stays first order.) Train it with
     ``schedule="cosine"``, as the paper does.
+    Taught in notebook 06.
     """
     ours = {"learn_lr": "step", "anneal": anneal, "second_order_from": second_order_from}
     return MAML(model, inner_lr, inner_steps, **{**ours, **settings})
@@ -52,6 +58,7 @@ def CAVIA(model: nn.Module, inner_lr: float = 1.0, inner_steps: int = 1, **setti
     """CAVIA (Zintgraf et al. 2019, arXiv:1810.03642): a context vector is adapted from zero, the
     weights are shared: ``MAML(..., adapt="context")``, with a model that has a context, such as
     ``mk.models.MLP(1, 1, context=2)``.
+    Taught in notebook 06.
     """
     return MAML(model, inner_lr, inner_steps, **{"adapt": "context", **settings})
 
@@ -68,5 +75,6 @@ def CoDA(
     """As CoDA does (Kirchmeyer et al. 2022, arXiv:2202.01889): weights = shared + a linear map of a
     small context, which alone is adapted. ``CAVIA(mk.models.LowRank(model, context))``; the paper's
     penalties on the map and the context are left to you (``penalty``).
+    Taught in notebook 06.
     """
     return CAVIA(LowRank(model, context, seed), inner_lr, inner_steps, **settings)

@@ -20,6 +20,7 @@ class Prototypes(ClosedForm):
 
     Adapted weights: ``prototypes [ways, p]``. Every class needs a support point; in training, which
     does not look, a class without one makes the loss nan.
+    Taught in notebook 15.
 
     Args:
         model: the feature map, ``[n, ..] -> [n, p]``; copied.

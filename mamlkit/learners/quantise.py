@@ -41,6 +41,7 @@ class Quantised:
 
     A step changes the range of the weights. On the grid of the start, what has grown saturates;
     on a grid of their own, found anew for each task, adapted weights lose no more than the start.
+    Taught in notebook 20.
 
     Args:
         learner: a gradient learner, such as :class:`mamlkit.MAML`; copied.

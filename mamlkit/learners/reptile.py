@@ -30,6 +30,7 @@ class Reptile(MAML):
     theta + epsilon * mean(theta_k - theta). The inner steps see all points of a task, support and
     query together: Reptile needs no split. The loss that is shown is that of any learner, on the
     query after adapting to the support alone; it costs a second inner loop and gives no gradient.
+    Taught in notebook 06.
 
     Args:
         model, rule: as for :class:`mamlkit.MAML`.

@@ -38,6 +38,7 @@ class Specialists(Stacked):
 
     Adapted weights: ``mean [members, d_out, p]`` and ``root`` of all heads, and ``evidence
     [members]``, as its logarithm.
+    Taught in notebook 19.
 
     Args:
         make: a function from a seed to a :class:`mamlkit.BayesianHead`, which it must use for the

@@ -21,6 +21,7 @@ class Hamiltonian(nn.Module):
     network H(q, p, c) (Greydanus, Dzamba and Yosinski 2019, arXiv:1906.01563, section 2). Maps
     states ``[.., 2d]`` to rates ``[.., 2d]``. Whatever the weights are, its flow conserves H and
     phase-space area; so it cannot learn friction.
+    Taught in notebook 10.
 
     Args:
         d: number of coordinates q, and of momenta p.

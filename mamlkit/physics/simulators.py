@@ -29,6 +29,7 @@ class Simulator(nn.Module):
     and the simulator sees ``value = middle + half width * sin(u)`` (the map of MINUIT: James and
     Roos 1975, Comput. Phys. Commun. 10, 343). So no step can leave the bounds, and one step size
     means the same for metres as for seconds.
+    Taught in notebook 08.
 
     Args:
         law: ``(x, parameters) -> y``, of tensor operations (torch.exp, not math.exp; for an

@@ -49,6 +49,7 @@ class Readings(NamedTuple):
     own: 1 over the square of the error bar, or 1; and 0 for padding, so that tasks of different
     sizes lie side by side. A loss is the mean by weight; a learner that assumes a noise takes it
     for that of a reading of weight 1.
+    Taught in notebook 13.
     """
 
     x: Tensor
@@ -136,6 +137,8 @@ class Family:
 
     Numbers are drawn in float64 on the CPU and converted at the end, so the same generator gives
     the same tasks in every type and on every device.
+
+    Taught in notebook 05.
     """
 
     d_in: int = 1

@@ -61,6 +61,7 @@ class VapourPressure(Family):
     :meth:`split` gives the training, validation or test fluids. ``physics`` carries
     ``critical_temperature`` (K), ``critical_pressure`` (Pa), ``acentric_factor`` and ``fluid``,
     the index into :attr:`names`.
+    Taught in notebook 00.
 
     Args:
         at: measure the support at this T/Tc, or at these (one per shot), instead of at random grid

@@ -26,6 +26,7 @@ class Mixture(Family):
     another. A draw takes families by ``shares``, however many members they have, so a member of a
     small family may come twice. :meth:`split` takes the part of each family that has parts, and
     leaves endless ones as they are.
+    Taught in notebook 15.
 
     Args:
         families: two or more, by name or in order, with inputs and outputs of one size. In order,

@@ -23,6 +23,7 @@ class Sinusoid(Family):
     The defaults are the ranges of Finn et al. 2017, where predicting zero scores a mean squared
     error of E[A^2] / 2 = 4.25. Mind the amplitude range when you compare with other people's
     figures: with A in [0.1, 0.5], predicting zero already scores 0.052.
+    Taught in notebook 04.
 
     Args:
         amplitude, phase: ranges of A and of phi (radian).

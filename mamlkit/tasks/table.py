@@ -37,6 +37,8 @@ class Table(Family):
     no more readings than ``shots`` gives all but one, so that there is one to ask for. There is no
     law behind a table: a query error is an error against readings, noise and all.
 
+    Taught in notebook 13.
+
     Args:
         x: for each system its inputs, ``[n, d_in]``, or ``[n]`` for one input.
         y: for each system its outputs, ``[n, d_out]`` or ``[n]``.

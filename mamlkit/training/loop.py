@@ -224,6 +224,7 @@ def meta_train(
     same call works on one run: see :mod:`mamlkit.training.ranks`. All must be given the same
     arguments; learners start from the weights of rank 0 and end with the same weights; rank 0 shows
     the bar and writes the checkpoint; Ctrl-C on one ends all, and so does an error.
+    Taught in notebook 05.
 
     Args:
         learner: a meta-learner: a module with ``query_losses(batch) -> [n_tasks]``. If it can be

@@ -37,6 +37,7 @@ _PLAIN = vars(nn.Module())  # what every module has
 def save(thing: Any, path: str | Path, /, **notes: Any) -> None:
     """Write a learner, a yardstick, an adapted prediction or a fit, whole: :func:`load` gives it
     back.
+    Taught in notebook 13.
 
     Args:
         thing: what to save. What it holds of your own code (a model, a loss) is saved by name, and
@@ -61,6 +62,7 @@ def save(thing: Any, path: str | Path, /, **notes: Any) -> None:
 
 def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
     """:func:`save`, for a meta-learner, which :func:`load_learner` reads too.
+    Taught in notebook 05.
 
     Raises:
         MamlkitError: if it is none, the file cannot be written, or a note is not plain.
@@ -73,6 +75,7 @@ def save_learner(learner: nn.Module, path: str | Path, /, **notes: Any) -> None:
 def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
     """Load the weights in a file of :func:`save_learner`, or in a checkpoint, into a learner that
     is built the same way.
+    Taught in notebook 05.
 
     Args:
         learner: a learner with the same model and settings as the one that was saved.
@@ -95,6 +98,7 @@ def load_learner(learner: nn.Module, path: str | Path) -> dict[str, Any]:
 
 def load(path: str | Path, /, **yours: Any) -> Any:
     """What :func:`save` wrote, as it was.
+    Taught in notebook 13.
 
     Args:
         path: the file; or a folder with a file ``saved.npz`` in it.

@@ -30,12 +30,14 @@ from mamlkit.tasks.table import Table
 def Pooled(model: nn.Module, inner_lr: float = 0.01, inner_steps: int = 1, **settings: Any) -> MAML:
     """One model for all tasks, trained with :func:`mamlkit.meta_train` like any other and then
     fine-tuned by the same inner loop: MAML whose whole weight lies on the loss *before* any step.
+    Taught in notebook 01.
     """
     return MAML(model, inner_lr, inner_steps, step_weights=[1.0] + [0.0] * inner_steps, **settings)
 
 
 class Zero:
     """Predicts zero whatever it is shown.
+    Taught in notebook 04.
 
     Args:
         d_out: number of outputs; needed for classification (the number of ways), else that of y.
@@ -65,6 +67,7 @@ class Zero:
 
 class FromScratch:
     """Trains ``model`` anew on the support of each task, with Adam, from its own random start.
+    Taught in notebook 01.
 
     Args:
         model: the network; its weights are the start.
@@ -163,7 +166,7 @@ class Ridge:
 
 
 def LeastSquares(features: Callable[[Tensor], Tensor] | None = None) -> Ridge:
-    """Ordinary least squares: :class:`Ridge` without a penalty."""
+    """Ordinary least squares: :class:`Ridge` without a penalty. Taught in notebook 03."""
     return Ridge(0.0, features)
 
 
@@ -171,6 +174,7 @@ class Bayes:
     """The posterior mean of a linear law with a known Gaussian prior w ~ N(mean, covariance) and
     known noise: w = mean + (Phi^T Phi / s^2 + C^-1)^-1 Phi^T (y - Phi mean) / s^2. No estimate has
     a smaller expected squared error.
+    Taught in notebook 03.
 
     Args:
         mean: prior mean ``[p]``.

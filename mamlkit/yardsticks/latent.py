@@ -64,6 +64,7 @@ class MeanCurve:
 class LinearLatent:
     """One number z a task: y(x) = m(x) + z v(x), with the mean curve m and the first principal
     component v of the training curves, and z by least squares on the support.
+    Taught in notebook 20.
     """
 
     def __init__(self, mean: Curve, component: Curve) -> None:
@@ -142,6 +143,7 @@ class ProbabilisticPCA:
     z ~ N(0, 1). Mean m and directions v_j are sums of smooth features and are found by expectation
     and maximisation, so that readings may be ragged and have error bars (Tipping and Bishop 1999,
     J. R. Stat. Soc. B 61, 611, with entries missing); z then has a posterior in closed form.
+    Taught in notebook 13.
 
     Args:
         features: the smooth features, ``[.., d_in] -> [.., p]``.

@@ -120,6 +120,20 @@ def test_the_notebook_says_what_is_asked_and_for_how_much(name):
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_nbgrader_takes_the_notebook(name):
+    """What ``nbgrader generate_assignment`` refuses: solutions in other cells, dots in ids."""
+    cells = json.loads(source(name).read_text(encoding="utf-8"))["cells"]
+    told = [cell["metadata"].get("nbgrader") for cell in cells]
+    for cell, its in zip(cells, told, strict=True):
+        assert ("### BEGIN SOLUTION" in "".join(cell["source"])) == bool(its and its["solution"])
+    ids = [its["grade_id"] for its in told if its]
+    assert len(set(ids)) == len(ids)
+    assert not [one for one in ids if not re.fullmatch(r"[a-zA-Z0-9_-]+", one)]
+    by_hand = [its["points"] for its in told if its and its["grade"]]
+    assert by_hand == [part.points for part in ASSIGNMENTS[name].written]
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_students_have_data_of_their_own(name):
     drawn = [
         json.dumps(ASSIGNMENTS[name].own(personal(name, year, student)), sort_keys=True)

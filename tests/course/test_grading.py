@@ -451,6 +451,16 @@ def test_a_student_checks_their_own(course, capsys):
     assert sorted(p.name for p in course.iterdir()) == ["in", "salt.txt"]
 
 
+def test_a_missing_student_number_costs_nobody_else_their_marks(course):
+    text = json.dumps(solved()).replace(STUDENT, "your student number")
+    write(Path("in"), json.loads(text), "s3.ipynb")
+    assert run_command("in", "--salt", "salt.txt", "--out", "marks", "--year", str(YEAR)) == 0
+    rows = {row["file"]: row for row in table("marks/marks.csv")}
+    assert [rows[f"s{n}.ipynb"]["points"] for n in (1, 2, 3)] == ["12", "12", "0"]
+    assert rows["s3.ipynb"]["status"] == "not marked"
+    assert "write your own student number" in rows["s3.ipynb"]["reason"]
+
+
 def test_two_files_of_one_student_are_for_a_person_to_look_at(course):
     shutil.copy("in/s1.ipynb", "in/s1 (1).ipynb")
     assert run_command("in", "--salt", "salt.txt", "--out", "marks", "--year", str(YEAR)) == 0
@@ -483,6 +493,17 @@ def test_without_bubblewrap_it_refuses_unless_trusted(course, capsys, monkeypatc
     assert "bubblewrap" in capsys.readouterr().err
     assert run_command("in/s1.ipynb", "--year", str(YEAR), "--trust") == 0
     assert "s1: 12 of 12" in capsys.readouterr().out
+
+
+def test_where_bubblewrap_does_not_work_nobody_gets_a_mark(course, capsys, monkeypatch):
+    Path("bwrap").write_text("#!/bin/sh\necho no namespaces here >&2\nexit 1\n", encoding="utf-8")
+    Path("bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(course), prepend=os.pathsep)
+    assert run_command("in", "--salt", "salt.txt", "--out", "marks", "--year", str(YEAR)) == 1
+    said = capsys.readouterr()
+    assert "no namespaces here" in said.err
+    assert " of 12" not in said.out
+    assert not Path("marks/marks.csv").exists()
 
 
 def test_a_grader_that_is_killed_leaves_nothing(course):

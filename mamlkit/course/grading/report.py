@@ -6,6 +6,8 @@ import csv
 import hashlib
 import hmac
 import html
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,6 +111,53 @@ def write_feedback(assignment: Assignment, result: Result, out: Path) -> Path:
     with atomically(path) as file:
         file.write(PAGE.format(title=escape(assignment.title), body=body).encode("utf-8"))
     return path
+
+
+def about(assignment: Assignment, notebook: str) -> str:
+    """What a teacher reads of an assignment before giving it, as Markdown for a page in ``docs``.
+
+    Args:
+        assignment: what is asked.
+        notebook: its notebook as JSON, of which the first cell says goals and hours.
+
+    Returns:
+        a section: goals and hours, parts with their points, common wrong answers with the points
+        that they leave, rubrics.
+    """
+    first = "".join(json.loads(notebook)["cells"][0]["source"])
+    head = re.search(r"\*\*The question\.\*\*.*?\*\*Time\.\*\*.*?(?=\n\n|\Z)", first, re.S)
+    goals = head[0].replace("](../../docs/", "](").replace("](../", "](notebooks/") if head else ""
+    parts, wrong, rubric = [], [], []
+    for question in assignment.questions:
+        how = "on inputs that nobody has seen" if question.cases else "for the student's own data"
+        if getattr(question, "score", None):
+            how += ", by what comes of it"
+        parts.append((f"`{question.name}`: {question.title}", question.points, f"program, {how}"))
+        for words, (_, share) in question.mistakes.items():
+            left = f"{number(share * question.points)} of {number(question.points)}"
+            wrong.append((f"`{question.name}`", words, left))
+    for part in assignment.written:
+        parts.append((f"{part.name}: {part.title}", part.points, "by hand"))
+        rubric += [(part.name, number(points), words) for points, words in part.rubric]
+    text = [
+        f"### {assignment.title}",
+        goals,
+        f"The notebook with solutions: [{assignment.notebook}]"
+        f"(notebooks/assignments/{assignment.notebook}).",
+        f"**Parts, {number(assignment.points)} points in all**",
+        _rows(("part", "points", "marked"), [(p, number(n), how) for p, n, how in parts]),
+        "**Common wrong answers that the program knows**" if wrong else "",
+        _rows(("part", "what was done", "points left"), wrong) if wrong else "",
+        "**Rubric of what is marked by hand**",
+        _rows(("part", "points", "for"), rubric),
+    ]
+    return "\n\n".join(filter(None, text)) + "\n"
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def safe(student: str) -> str:

@@ -89,7 +89,8 @@ class Child:
         rlimits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": limits.disk * MEGABYTE}
         rlimits |= {"RLIMIT_AS": 8 * limits.memory * MEGABYTE}
         rlimits |= {"RLIMIT_CPU": int(limits.start + limits.whole)}  # if this process is killed
-        self._send({"limits": rlimits})
+        with contextlib.suppress(Gone):  # the first request will say it
+            self._send({"limits": rlimits})
 
     def request(self, message: dict[str, Any], seconds: float, what: str) -> dict[str, Any]:
         """Send, and wait for the answer; look at time and memory meanwhile."""
@@ -225,14 +226,16 @@ def examine(
         what came of it. Nothing of it is judged.
 
     Raises:
-        MamlkitError: if there is no bubblewrap and no ``trust``.
+        MamlkitError: if there is no bubblewrap and no ``trust``, or if it does not work here.
     """
     command, env = child_command(trust)
     run, child = _Run(cells, questions, limits), None
     for _ in range(limits.restarts + 1):
-        child = child or Child(command, env, limits)
         try:
-            child.renew()
+            if child is None:
+                child = started(command, env, limits)
+            else:
+                child.renew()
             run.go_on(child)
         except Stopped as stopped:
             if isinstance(stopped, Gone):
@@ -247,6 +250,31 @@ def examine(
         error = {"error": "was not asked: too many restarts, or the time was used up"}
         run.outcome.answers.setdefault(question["name"], [error])
     return run.outcome
+
+
+def started(command: Sequence[str], env: Mapping[str, str] | None, limits: Limits) -> Child:
+    """A child in which no student's code has run: if it does not start, no student is to blame."""
+    child = Child(command, env, limits)
+    try:
+        child.renew()
+    except Stopped as stopped:
+        child.end()
+        words = ""
+        with contextlib.suppress(subprocess.SubprocessError):  # once more, to hear what it says
+            again = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=limits.start,
+                env=env,
+            )
+            words = again.stderr.decode(errors="replace").strip()[-300:]
+        raise MamlkitError(
+            f"the sandbox does not start: it {stopped}{words and f' ({words})'}. Nothing was "
+            "marked. In a container, and on some systems for ordinary users, bubblewrap needs "
+            "leave to make namespaces (docs/teaching.md)."
+        ) from stopped
+    return child
 
 
 class _Run:
