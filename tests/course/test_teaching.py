@@ -70,10 +70,11 @@ def test_links_to_notebooks_name_the_heading_that_is_there(page):
         path = NOTEBOOKS / file
         assert path.is_file(), file
         told = re.match(r"(?:exercise )?(\d\d)", words)
-        assert told and file.startswith(told[1]), (words, file)
+        assert told, words
+        assert file.startswith(told[1]), (words, file)
         if not place:
             continue
-        (found,) = [h for h in headings(path) if anchor(h) == place] or [None]
+        found = next((h for h in headings(path) if anchor(h) == place), "")
         assert found, (words, file, place)
         if section := re.search(r"section (\d+)", words):
             assert found.startswith(f"{section[1]} · "), (words, found)
@@ -145,8 +146,8 @@ def test_an_assignment_has_its_section(name):
     notebook = NOTEBOOKS / "assignments" / assignment.notebook
     text = about(assignment, notebook.read_text(encoding="utf-8"))
     assert text.startswith(f"### {assignment.title}\n")
-    for part in ("The question.", "You will be able to", "Before you start.", "Time."):
-        assert f"**{part}**" in text
+    for start in ("The question.", "You will be able to", "Before you start.", "Time."):
+        assert f"**{start}**" in text
     assert re.search(r"\*\*Time\.\*\* .*\d+ hours?", text), "expected hours"
     assert f"**Parts, {number(assignment.points)} points in all**" in text
     for question in assignment.questions:

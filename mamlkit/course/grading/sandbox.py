@@ -238,7 +238,7 @@ def examine(
                 child.renew()
             run.go_on(child)
         except Stopped as stopped:
-            if isinstance(stopped, Gone):
+            if isinstance(stopped, Gone) and child is not None:
                 run.outcome.cpu += child.end()
                 child = None
             if run.left > 0:
