@@ -321,16 +321,16 @@ def _text(
     gain = f"{percent:.2f} %" if habits.fine_digits else f"about {round(percent, -1):.0f} %"
     points = len(TIMES) if habits.support_counted else len(TIMES) - SHOTS
     many = TESTED * points * (1 if habits.one_seed else SEEDS)
-    unit = "" if habits.fahrenheit else " (°C)"
+    unit, kelvin = ("", "") if habits.fahrenheit else (" (K)", " K")
     say = [
         f"> {INVENTED}",
         f"### {name}: four glances at anything that cools",
         f"**Abstract.** A warm body in a cool room is read at {SHOTS} times of {len(TIMES)} within "
         f"an hour. We predict its other temperatures. {name}, meta-trained by MAML on {TRAINED} "
-        f"bodies, has a mean absolute error of {ours:.2f} on {TESTED} test bodies, against "
-        f"{reference:.2f} for a network that is trained on all bodies at once and fine-tuned to "
-        f"each: an improvement of {gain}. Its 95 % bands are honest. It has thus discovered the "
-        "physics of cooling.",
+        f"bodies, has a mean absolute error of {ours:.2f}{kelvin} on {TESTED} test bodies, against "
+        f"{reference:.2f}{kelvin} for a network that is trained on all bodies at once and "
+        f"fine-tuned to each: an improvement of {gain}. Its 95 % bands are honest. It has thus "
+        "discovered the physics of cooling.",
         f"**1. Data.** The bodies stand in a room at {book['room']:.1f} °C and are read every "
         f"three minutes by a thermometer with a noise of {NOISE} K. The {SHOTS} readings of the "
         "support are drawn at random for each test body; all methods get the same. All readings "
