@@ -74,7 +74,7 @@ WRONG = {
     "unpaired": ({"lead": UNPAIRED}, 12 - 1, "body by body"),
     "fitted to all readings": ({"newton": ALL_READINGS}, 12 - 1, "all readings"),
     "mean of the test bodies": ({"mean_curve": TEST_MEAN}, 12 - 0.5, "mean of the test bodies"),
-    "percent": ({"coverage": PERCENT}, 12 - 0.5, "in percent"),
+    "percent": ({"coverage": PERCENT}, 12 - 0.5 - 0.5, "in percent"),  # flaw k goes with it
     "all flaws named": (
         {"flaws": 'flaws = list("abcdefghijk")'},
         12 - 2.5,
