@@ -3,7 +3,8 @@
 Bodies that cool in a room, a meta-learner that predicts them from four readings, and a table that
 says how well. Which habits the authors have is drawn; text, table, figure and raw data follow from
 it. Nothing here judges a paper, and nothing here is secret: whoever reads this file finds where the
-habits are drawn, and learns which there are, but no number to show them by.
+habits are drawn, and how the authors made their table. What a fair protocol gives, and what each
+habit is worth on a paper, has to be computed from its raw data all the same.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Paper:
     name: str
     text: str
     book: dict[str, Any]
-    table: dict[str, tuple[float, float]]  # by method: error, and plus or minus
+    table: dict[str, tuple[float, float]]  # as printed, by method: error, and plus or minus
 
     def _repr_markdown_(self) -> str:
         return self.text
@@ -134,7 +135,8 @@ def write(rng: np.random.Generator, habits: Habits) -> Paper:
         table = _table(name, book, setting, seed, habits)
         if _tells(book, table, habits, chosen, other):
             text = _text(name, book, table, setting, seed, habits)
-            return Paper(name, text, book, table)
+            printed = {what: (round(a, 2), round(b, 2)) for what, (a, b) in table.items()}
+            return Paper(name, text, book, printed)
 
 
 def _choices(rng: np.random.Generator) -> tuple[int, int, int, int]:
