@@ -30,12 +30,12 @@ lines = two_lines(low, high, widest, reach)
 SHUFFLED = """
 total = {}
 for name, learner in (("MAML", maml), ("pooled", pooled)):
-    for k, supports in enumerate((range(60), [(i + 1) % 60 for i in range(60)])):
+    for k, supports in enumerate((range(40), [(i + 1) % 40 for i in range(40)])):
         total[name, k] = 0.0
         for i, j in enumerate(supports):
             predict = learner.adapt(x[INPUTS, :10], y[j, :10], steps=1)
             total[name, k] += (predict(x[ASKED, 10:]) - y[ASKED, 10:]).square().mean().item()
-shuffled = [value / 60 for value in total.values()]
+shuffled = [value / 40 for value in total.values()]
 """
 ZERO_FOR_MEAN = """
 def level(amplitude, steps):
