@@ -61,7 +61,7 @@ def page(path: Path) -> str:
         raise MamlkitError(f"{path} cannot be read ({error.strerror}).") from error
     files = {p.name[:2]: p.stem for p in notebooks_folder().glob("[0-9][0-9]_*.ipynb")}
     rows = progress.summary(tries, progress.exercises())
-    lines = [("notebook", "exercises", "done", "tries", "last time", "left")]
+    lines: list[tuple[str, ...]] = [("notebook", "exercises", "done", "tries", "last time", "left")]
     total = [0, 0, 0]
     for notebook, row in rows.items():
         counts = len(row.exercises), len(row.exercises) - len(row.left), row.tries

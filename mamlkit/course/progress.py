@@ -6,7 +6,7 @@ import json
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
@@ -139,7 +139,7 @@ def exercises() -> dict[str, list[str]]:
     return found
 
 
-def summary(tries: Iterable[Try], known: dict[str, Sequence[str]]) -> dict[str, Row]:
+def summary(tries: Iterable[Try], known: Mapping[str, Sequence[str]]) -> dict[str, Row]:
     """A row for each notebook in ``known``. A try counts until the exercise was right for the first
     time: to run a solved notebook again costs none.
     """

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_a_check_notes_time_exercise_result_answer_and_hint_and_nothing_else(fil
 def test_what_is_no_try_is_not_noted(file):
     mk.check("01.4", ...)  # not attempted
     mk.check("99.9", 1)  # no such exercise
-    cell = {"mk": mk, "In": ["", "# Solution 01.4\nmk.check('01.4', 8000)"]}
+    cell: dict[str, Any] = {"mk": mk, "In": ["", "# Solution 01.4\nmk.check('01.4', 8000)"]}
     exec("mk.check('01.4', 8000)", cell)
     assert not file.exists()
     cell["In"].append("mk.check('01.4', 8000)")
