@@ -181,7 +181,7 @@ def test_the_true_parameters_are_no_fit():
 
 
 def test_a_claim_is_judged_by_new_systems():
-    value, places = told(7, 40), np.linspace(*OWN["x_range"], 25)
+    value, places = told(7, 40), np.linspace(OWN["x_range"][0], OWN["x_range"][1], 25)
     systems = a3.Systems(value, OWN, 40)
     best = systems.least_squares()
     truth = systems.law(places, *systems.physics)
