@@ -14,9 +14,10 @@ import pytest
 from mamlkit.course.assignments import a3
 from mamlkit.course.grading.grade import mark
 
-OWN = {
+X_RANGE = (0.25, 6.25)
+OWN: dict[str, Any] = {
     "shape": "falls",
-    "x_range": [0.25, 6.25],
+    "x_range": [*X_RANGE],
     "shots": 5,
     "noise": 0.04,
     "landmark": [1.0, 2.0],
@@ -28,7 +29,7 @@ def told(seed: int, n: int) -> dict[str, Any]:
     """A sound family of capacitors, told by another generator than the student's."""
     rng = np.random.default_rng(seed)
     physics = {"V": rng.uniform(0.95, 1.5, (n, 1)), "tau": rng.uniform(1.2, 2.4, (n, 1))}
-    x, x_new = rng.uniform(*OWN["x_range"], (n, 5)), rng.uniform(*OWN["x_range"], (n, a3.NEW))
+    x, x_new = rng.uniform(*X_RANGE, (n, 5)), rng.uniform(*X_RANGE, (n, a3.NEW))
     y, y_new = (physics["V"] * np.exp(-at / physics["tau"]) for at in (x, x_new))
     y = y + OWN["noise"] * rng.standard_normal(y.shape)
     return {
@@ -181,7 +182,7 @@ def test_the_true_parameters_are_no_fit():
 
 
 def test_a_claim_is_judged_by_new_systems():
-    value, places = told(7, 40), np.linspace(OWN["x_range"][0], OWN["x_range"][1], 25)
+    value, places = told(7, 40), np.linspace(*X_RANGE, 25)
     systems = a3.Systems(value, OWN, 40)
     best = systems.least_squares()
     truth = systems.law(places, *systems.physics)

@@ -325,50 +325,6 @@ class _Run:
             self.left -= child.cpu - before
 
 
-def _all_cells(
-    child: Child, cells: Sequence[str], skipped: set[int], outcome: Outcome, end: float
-) -> None:
-    child.request({"source": "import torch, mamlkit", "name": "start"}, child.limits.start, "start")
-    for index, source in enumerate(cells):
-        if index in skipped:
-            continue
-        seconds = min(child.limits.cell, (end - time.monotonic()) / CLOCK)
-        request = {"source": source, "name": f"cell {index + 1}"}
-        try:
-            error = child.request(request, seconds, f"{child.limits.cell:g} s").get("error")
-        except Stopped as stopped:
-            skipped.add(index)
-            outcome.cells[index] = str(stopped)
-            raise
-        if error:
-            outcome.cells[index] = error
-
-
-def _all_questions(
-    child: Child,
-    questions: Sequence[Mapping[str, Any]],
-    done: set[str],
-    outcome: Outcome,
-    end: float,
-) -> None:
-    for question in questions:
-        name = question["name"]
-        if name in done:
-            continue
-        done.add(name)
-        given: list[dict[str, Any]] = []
-        outcome.answers[name] = given
-        for inputs in question["cases"]:
-            seconds = min(child.limits.question, (end - time.monotonic()) / CLOCK)
-            request = {"ask": name} | ({} if inputs is None else {"inputs": inputs})
-            try:
-                answer = child.request(request, seconds, f"{child.limits.question:g} s")
-            except Stopped as stopped:
-                given.append({"error": str(stopped)})
-                raise
-            given.append(answer if isinstance(answer, dict) else {"error": "not an answer"})
-
-
 def child_command(trust: bool) -> tuple[list[str], dict[str, str] | None]:
     """How the child is started, and with what environment."""
     settings = {
