@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mamlkit.course.handin import personal, secret
 from mamlkit.errors import MamlkitError
 
 NOT_ATTEMPTED = "not attempted"
+COPIED = 1e-4  # relative: as near as that, a number is another student's
 
 
 @dataclass
@@ -132,9 +133,10 @@ def mark(
         wrongs = [wrong(*case) for case in inputs]
         if len(values) == len(wrongs) and all(map(_same(question), values, wrongs)):
             return points(share, words)
-    if cases is None:
+    if cases is None:  # digits are copied, so a wide tolerance would accuse whoever is near by
+        copied = _same(replace(question, rtol=min(question.rtol, COPIED)))
         for student, theirs in elsewhere.items():
-            if _same(question)(values[0], question.right(theirs)):
+            if copied(values[0], question.right(theirs)):
                 return points(0, f"copied? this is the answer to the data of {student}")
     for case, answer, right in zip(inputs, given, rights, strict=False):
         if "error" in answer:
