@@ -377,6 +377,13 @@ def test_nonsense_is_not_right(value):
     assert mark(question, [{"value": value}], None, {}, {}).points == 0
 
 
+def test_a_number_near_anothers_is_not_called_copied():
+    question = Question("value", "", 4, lambda own: own["wanted"], rtol=0.02)
+    for value, copied in [(3.02, False), (3.0, True), (3.0001, True)]:
+        result = mark(question, [{"value": value}], None, {"wanted": 2.0}, {"s2": {"wanted": 3.0}})
+        assert (result.points, "copied" in result.reason) == (0, copied)
+
+
 # --- the commands ---------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from mamlkit.course.handin import personal, secret
 from mamlkit.errors import MamlkitError
 
 NOT_ATTEMPTED = "not attempted"
+COPIED = 1e-4  # relative: as near as that, a number is another student's
 
 
 @dataclass
@@ -138,11 +139,12 @@ def mark(
         wrongs = [wrong(*case) for case in inputs]
         if len(values) == len(wrongs) and all(map(_same(question), values, wrongs)):
             return points(share, words)
-    if cases is None:
+    if cases is None:  # digits are copied, so a wide tolerance would accuse whoever is near by
+        copied = _same(replace(question, rtol=min(question.rtol, COPIED)))
         for student, theirs in elsewhere.items():
-            if _same(question)(values[0], question.right(theirs)):
-                copied = points(0, "copied? this is the answer to another student's data")
-                return replace(copied, to_teacher=f"{question.name}: the data of {student}")
+            if copied(values[0], question.right(theirs)):
+                theirs_too = points(0, "copied? this is the answer to another student's data")
+                return replace(theirs_too, to_teacher=f"{question.name}: the data of {student}")
     for case, answer, right in zip(inputs, given, rights, strict=False):
         if "error" in answer:
             return points(0, f"{question.name} {answer['error']}")
