@@ -3,8 +3,8 @@
     python docs/check_offline.py docs/_build/html
 
 Fails if a page asks an outside host for anything, if a formula or a picture does not show, if a
-picture of a notebook has no alternative text, or if a script fails. Needs the extra ``test`` and
-Chromium.
+picture of a notebook has no alternative text, if a script fails, or if a page is hard to read with
+weak eyes or without a mouse (``access.py``). Needs the extra ``test`` and Chromium.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import access
 from playwright.sync_api import Route, sync_playwright
 
+BY_KEYBOARD = ("index.html", "search.html", "notebooks/00_")  # all pages have the same frame
 COUNT = """() => ({
     formulas: document.querySelectorAll('.math').length,
     shown: document.querySelectorAll('.math mjx-container').length,
@@ -69,6 +71,9 @@ def check(book: Path) -> list[str]:
                     wrong.append(f"{name}: {picture['source']} does not show")
                 if name.startswith("notebooks") and not picture["alt"]:
                     wrong.append(f"{name}: {picture['source']} has no alternative text")
+            if name.startswith(BY_KEYBOARD):
+                wrong += [f"{name}: {fault}" for fault in access.press_tab(tab)]
+            wrong += [f"{name}: {fault}" for fault in access.read(tab)]
         browser.close()
     print(f"{len(pages)} pages, {formulas} formulas, {pictures} pictures, {len(wrong)} faults")
     return wrong

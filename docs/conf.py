@@ -104,6 +104,7 @@ html_theme = "sphinx_book_theme"
 html_title = "mamlkit"
 html_static_path = ["_vendor", "_static"]
 html_css_files = ["mamlkit.css"]
+html_js_files = ["mamlkit.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_context = {"default_mode": "light"}  # as the pictures are

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Two notebooks at a time, each with a thread a core, would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,3 +42,15 @@ def linear_family() -> mk.tasks.LinearLaw:
 def small_learner() -> mk.MAML:
     """A float64 learner of one number from one number."""
     return mk.MAML(mk.models.MLP(1, 1, hidden=(6,)).double(), inner_lr=0.05, inner_steps=2)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        reason = "chromium is not installed; on Debian: apt-get install chromium"
+        if os.environ.get("MAMLKIT_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path

@@ -7,7 +7,6 @@ Needs Debian's ``chromium`` (or any on the path). Where it is missing the test i
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import symtable
@@ -75,17 +74,6 @@ FIRST_ERROR = """() => {
 }"""
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        reason = "chromium is not installed; on Debian: apt-get install chromium"
-        if os.environ.get("MAMLKIT_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -237,6 +237,16 @@ def test_code_cells_are_short(path):
         assert len(source(cell).splitlines()) <= MAX_LINES, source(cell)
 
 
+@every_notebook
+def test_headings_go_down_a_level_at_a_time(path):
+    """As a reader who hears the page steps through them."""
+    words = re.sub(r"^```.*?^```", "", "\n".join(prose(path)), flags=re.MULTILINE | re.DOTALL)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", words, re.MULTILINE)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
 @every_lesson
 def test_the_time_stated_is_that_of_a_slow_reader(path):
     told = re.search(r"\*\*Time\.\*\* About (\d+) minutes", source(read_notebook(path)["cells"][0]))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from mamlkit.cli import assignment, fit, grade, lab, quickstart, reproduce, train
+from mamlkit.cli import assignment, fit, grade, lab, progress, quickstart, reproduce, slides, train
 from mamlkit.cli.common import DONE, FAILED, INTERRUPTED, WRONG_USAGE, make_parser
 from mamlkit.errors import MamlkitError
 
@@ -61,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
         (fit.add_predict, fit.run_predict),
         (train.add, train.run),
         (reproduce.add, reproduce.run),
+        (progress.add, progress.run),
+        (slides.add, slides.run),
         (assignment.add, assignment.run),
         (grade.add, grade.run),
     ):

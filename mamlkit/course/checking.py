@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mamlkit.course import progress
+
 Values = float | Sequence[float] | Tensor
 NOT_ATTEMPTED = "not attempted yet"
 
@@ -28,7 +30,8 @@ def check(exercise: str, answer: object) -> None:
 
     Prints *not attempted yet* for ``...``, or for a function that returns it, *correct*, or a hint
     that knows the common mistakes. The checkers are in ``mamlkit/course/exercises``, one module a
-    notebook.
+    notebook. A try is noted in a file of the reader's, which stays on the machine: ``mamlkit
+    progress`` reads it; ``MAMLKIT_PROGRESS=off`` notes none.
     """
     checker = _checker(exercise) if isinstance(exercise, str) else None
     if checker is None:
@@ -40,6 +43,8 @@ def check(exercise: str, answer: object) -> None:
         hint = str(told)
     except Exception as error:  # an object of the reader's may raise anything when it is looked at
         hint = f"This answer cannot be read: looking at it raised {type(error).__name__}: {error}."
+    if hint != NOT_ATTEMPTED and not progress.in_a_solution(depth=1):
+        progress.note(exercise, _noted(answer), hint)
     if hint is None:
         print(f"{exercise}: correct")
     else:
@@ -291,6 +296,14 @@ def _is_stub(answer: object) -> bool:
 
 def _inputs(right: Callable[..., object], case: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(inspect.signature(right).parameters, case, strict=True))
+
+
+def _noted(answer: object) -> str:
+    """An answer as the reader's file of tries has it: numbers, else what it is."""
+    try:
+        return _show(answer)
+    except Exception:  # as in check: an object of the reader's may raise anything
+        return f"an object of type {type(answer).__name__}"
 
 
 def _shown(inputs: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Pictures of a training run, an adaptation, a comparison. One style for all.
 
-Each function takes an optional ``ax`` to draw on and returns the Axes. The colours are those of
-Okabe and Ito, which colour-blind readers tell apart; every colour has a line style of its own, so
+Each function takes an optional ``ax`` to draw on and returns the Axes. Colour-blind
+readers tell the colours apart; every colour has a line style of its own, so
 that a print in grey can be read too.
 """
 
@@ -30,9 +30,10 @@ from mamlkit.training.loop import History
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Blue, vermilion, green, purple, orange, sky blue, grey: Okabe and Ito 2008, without the yellow
-#: that is lost on white and the black that is kept for the truth and for measurements.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+#: Blue, vermilion, green, purple (Okabe and Ito 2008), brown, violet, grey. Each has at least three
+#: times the contrast of white (WCAG 2.2, 1.4.11), which Okabe and Ito's orange, sky blue and yellow
+#: have not; black is kept for the truth and for measurements.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#692D0F", "#960FF0", "#666666")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
 TRUTH, MEASURED = "#000000", "#000000"
 
@@ -77,8 +78,8 @@ def training_curve(history: History, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     iteration = np.arange(1, len(loss) + 1)
     faint = {**line(6), "linestyle": "-", "linewidth": 0.8}
-    ax.plot(iteration, loss, **faint, alpha=0.4, label="meta-batch")
     window = max(1, len(loss) // 50)
+    ax.plot(iteration, loss, **faint, alpha=0.4 if window > 1 else 1, label="meta-batch")
     if window > 1:
         smooth = np.convolve(loss, np.full(window, 1 / window), mode="valid")
         ax.plot(iteration[window - 1 :], smooth, **line(0), label=f"mean of {window} meta-batches")
@@ -145,8 +146,7 @@ def adaptation_curves(curves: Mapping[str, Curve], ax: Axes | None = None) -> Ax
             mean, ci95, at = mean.repeat(2), ci95.repeat(2), np.array([0, max(last, 1)])
         ax.plot(at, mean, **line(i), label=name)
         below, above = _whiskers(mean, ci95)
-        band: Any = {"color": line(i)["color"], "alpha": 0.2, "linewidth": 0}
-        ax.fill_between(at, mean - below, mean + above, **band)
+        ax.fill_between(at, mean - below, mean + above, **band(line(i)["color"]))
     ax.set(xlabel="inner steps", ylabel="query loss, mean over tasks")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _maybe_log(ax.set_yscale, *(curve.mean.numpy() for curve in curves.values()))
@@ -409,7 +409,7 @@ def predicted(frame: pd.DataFrame, about: Mapping[str, Any], ax: Axes | None = N
         at = asked[about["inputs"][0]]
         for level, alpha in ((90, 0.15), (50, 0.3)):
             ends = (asked[f"low{level}{end}"], asked[f"high{level}{end}"])
-            ax.fill_between(at, *ends, color=COLOURS[0], alpha=alpha, lw=0, label=f"{level} %")
+            ax.fill_between(at, *ends, **band(COLOURS[0], alpha), label=f"{level} %")
         ax.plot(at, middle, **line(0), label="prediction")
         if len(later):
             ax.plot(later[about["inputs"][0]], later[name], **hollow, label="measured later")
@@ -507,6 +507,11 @@ def line(i: int) -> dict[str, Any]:
         "linestyle": LINES[i % len(LINES)],
         "linewidth": 1.8,
     }
+
+
+def band(colour: str, alpha: float = 0.2) -> dict[str, Any]:
+    """A band of uncertainty: light, with an edge that is seen where the light is not."""
+    return {"facecolor": (colour, alpha), "edgecolor": colour, "linewidth": 0.6}
 
 
 def points(size: float = 7) -> dict[str, Any]:

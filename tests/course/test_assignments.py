@@ -113,7 +113,8 @@ def test_the_notebook_says_what_is_asked_and_for_how_much(name):
         for points, what in part.rubric:
             assert f"| {points:g} | {what} |" in words
     for question in ASSIGNMENTS[name].questions:
-        assert f"`{question.name}` ({question.points:g} points)" in words
+        points = f"{question.points:g} point" + "s" * (question.points != 1)
+        assert f"`{question.name}` ({points})" in words
     for heading in ("The question.", "You will be able to", "Before you start.", "Time."):
         assert f"**{heading}**" in words
     assert "SOLUTION" not in grading.handout(ASSIGNMENTS[name], YEAR)

@@ -274,7 +274,9 @@ def test_the_numbers_of_another_student_score_nothing(tmp_path):
     result = marked(write(tmp_path, [*cells, code(mine)]), ["s7654321", "s5555555"])
     assert result.points == FULL - 3
     assert result.status == "look"
-    assert "the data of s7654321" in said(result)
+    assert "another student's data" in said(result)
+    assert "s7654321" not in said(result), "a student reads this"
+    assert [m.to_teacher for m in result.marks if m.to_teacher] == ["angle: the data of s7654321"]
 
 
 def test_data_of_another_year_are_said(tmp_path):
@@ -428,6 +430,7 @@ def test_from_handout_to_the_grades(course, capsys):
         writer = csv.DictWriter(file, list(sheet[0]))
         writer.writeheader()
         writer.writerows(sheet)
+    assert run_command("in", *given, "--sheet") == 0  # again: what was filled in stays
     assert run_command(*given, "--merge") == 0
     grades = {row["ID number"]: row for row in table("marks/moodle.csv")}
     assert [grades[s]["Grade"] for s in ("s1", "s2", "s3")] == ["17", "17", "0"]

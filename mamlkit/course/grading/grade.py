@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Mark:
     points: float
     of: float
     reason: str
+    to_teacher: str = ""  # names another student
 
 
 @dataclass
@@ -103,7 +104,7 @@ def grade(
         given = outcome.answers.get(question.name, [])
         cases = expected[question.name]
         result.marks.append(mark(question, given, cases, own, elsewhere))
-    if any("copied" in m.reason for m in result.marks):
+    if any(m.to_teacher for m in result.marks):
         result.status = "look"
     return result
 
@@ -140,7 +141,8 @@ def mark(
     if cases is None:
         for student, theirs in elsewhere.items():
             if _same(question)(values[0], question.right(theirs)):
-                return points(0, f"copied? this is the answer to the data of {student}")
+                copied = points(0, "copied? this is the answer to another student's data")
+                return replace(copied, to_teacher=f"{question.name}: the data of {student}")
     for case, answer, right in zip(inputs, given, rights, strict=False):
         if "error" in answer:
             return points(0, f"{question.name} {answer['error']}")

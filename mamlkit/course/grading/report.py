@@ -16,6 +16,8 @@ from mamlkit.course.grading.grade import Result
 from mamlkit.errors import MamlkitError
 from mamlkit.training.checkpoints import atomically
 
+UNWRITTEN = "not attempted"  # by hand
+
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -56,6 +58,7 @@ def write_marks(assignment: Assignment, results: Sequence[Result], out: Path) ->
                 "points": number(result.points),
                 "of": number(sum(question.points for question in assignment.questions)),
                 "reason": "; ".join([*reasons, *result.notes]),
+                "look at": "; ".join(m.to_teacher for m in result.marks if m.to_teacher),
             }
         )
     write_table(rows, out / "marks.csv")
@@ -184,7 +187,11 @@ def code(salt: bytes, student: str) -> str:
 def write_sheet(
     assignment: Assignment, results: Sequence[Result], salt: bytes, out: Path
 ) -> tuple[Path, Path]:
-    """What a person marks, without names: ``sheet.html`` to read, ``sheet.csv`` to fill in."""
+    """What a person marks, without names: ``sheet.html`` to read, ``sheet.csv`` to fill in. What has
+    been filled in stays.
+    """
+    page, table = out / "sheet.html", out / "sheet.csv"
+    filled = {(r["code"], r["question"]): r for r in _read(table)} if table.exists() else {}
     parts, rows = [], []
     for result in sorted(results, key=lambda r: code(salt, r.student)):
         who = code(salt, result.student)
@@ -196,16 +203,13 @@ def write_sheet(
                 f"({number(part.points)} points)</h2><ul>{rubric}</ul>"
                 f"<pre>{escape(text) or '(not attempted)'}</pre>"
             )
-            rows.append(
-                {
-                    "code": who,
-                    "question": part.name,
-                    "of": number(part.points),
-                    "points": "" if text else "0",
-                    "comment": "" if text else "not attempted",
-                }
-            )
-    page, table = out / "sheet.html", out / "sheet.csv"
+            row = {"code": who, "question": part.name, "of": number(part.points)}
+            mark = filled.get((who, part.name), {"points": "", "comment": ""})
+            if not text:
+                mark = {"points": "0", "comment": UNWRITTEN}
+            elif mark["comment"] == UNWRITTEN:  # and now it is there
+                mark = {"points": "", "comment": ""}
+            rows.append(row | {key: mark[key] for key in ("points", "comment")})
     title = f"{assignment.title}: by hand"
     with atomically(page) as file:
         body = f"<h1>{escape(title)}</h1>{''.join(parts)}"
