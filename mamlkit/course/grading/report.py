@@ -187,8 +187,8 @@ def code(salt: bytes, student: str) -> str:
 def write_sheet(
     assignment: Assignment, results: Sequence[Result], salt: bytes, out: Path
 ) -> tuple[Path, Path]:
-    """What a person marks, without names: ``sheet.html`` to read, ``sheet.csv`` to fill in. What has
-    been filled in stays.
+    """What a person marks, without names: ``sheet.html`` to read, ``sheet.csv`` to fill in. What
+    has been filled in stays.
     """
     page, table = out / "sheet.html", out / "sheet.csv"
     filled = {(r["code"], r["question"]): r for r in _read(table)} if table.exists() else {}
