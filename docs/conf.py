@@ -8,6 +8,7 @@ It asks no outside host for anything when it is read.
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -47,10 +48,13 @@ def write_assignments(source: Path, page: Path) -> None:
     from mamlkit.course import grading
     from mamlkit.course.grading.report import about
 
-    sections = [
-        about(assignment, (source / assignment.notebook).read_text(encoding="utf-8"))
-        for assignment in map(grading.find_assignment, grading.names())
-    ]
+    sections = []
+    for name in grading.names():
+        assignment = grading.find_assignment(name)
+        wrong = runpy.run_path(str(HERE.parent / "tests/course/wrong_answers" / f"{name}.py"))
+        tried = {what: (points, words) for what, (_, points, words) in wrong["WRONG"].items()}
+        text = (source / assignment.notebook).read_text(encoding="utf-8")
+        sections.append(about(assignment, text, tried))
     page.parent.mkdir(exist_ok=True)
     text = "\n".join(sections)
     if not page.is_file() or page.read_text(encoding="utf-8") != text:

@@ -144,7 +144,13 @@ def test_the_page_includes_what_is_made_from_the_assignments():
 def test_an_assignment_has_its_section(name):
     assignment = ASSIGNMENTS[name]
     notebook = NOTEBOOKS / "assignments" / assignment.notebook
-    text = about(assignment, notebook.read_text(encoding="utf-8"))
+    wrong = importlib.import_module(f"tests.course.wrong_answers.{name}").WRONG
+    tried = {what: (points, words) for what, (_, points, words) in wrong.items()}
+    text = about(assignment, notebook.read_text(encoding="utf-8"), tried)
+    assert len(tried) >= 3
+    for what, (points, words) in tried.items():
+        told, reason = (part.replace("|", "\\|") for part in (what, words))
+        assert f"| {told} | {number(points)} | {reason} |" in text
     assert text.startswith(f"### {assignment.title}\n")
     for start in ("The question.", "You will be able to", "Before you start.", "Time."):
         assert f"**{start}**" in text

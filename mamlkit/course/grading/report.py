@@ -8,7 +8,7 @@ import hmac
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mamlkit.course.assignments.base import Assignment
@@ -116,12 +116,15 @@ def write_feedback(assignment: Assignment, result: Result, out: Path) -> Path:
     return path
 
 
-def about(assignment: Assignment, notebook: str) -> str:
+def about(
+    assignment: Assignment, notebook: str, tried: Mapping[str, tuple[float, str]] | None = None
+) -> str:
     """What a teacher reads of an assignment before giving it, as Markdown for a page in ``docs``.
 
     Args:
         assignment: what is asked.
         notebook: its notebook as JSON, of which the first cell says goals and hours.
+        tried: wrong submissions by what was done, with their points and words of the reason.
 
     Returns:
         a section: goals and hours, parts with their points, common wrong answers with the points
@@ -142,6 +145,8 @@ def about(assignment: Assignment, notebook: str) -> str:
     for part in assignment.written:
         parts.append((f"{part.name}: {part.title}", part.points, "by hand"))
         rubric += [(part.name, number(points), words) for points, words in part.rubric]
+    by_program = number(sum(question.points for question in assignment.questions))
+    made = [(what, number(points), words) for what, (points, words) in (tried or {}).items()]
     text = [
         f"### {assignment.title}",
         goals,
@@ -151,6 +156,10 @@ def about(assignment: Assignment, notebook: str) -> str:
         _rows(("part", "points", "marked"), [(p, number(n), how) for p, n, how in parts]),
         "**Common wrong answers that the program knows**" if wrong else "",
         _rows(("part", "what was done", "points left"), wrong) if wrong else "",
+        "**Wrong submissions that were tried**" if tried else "",
+        _rows(("what was done", f"points of {by_program}", "the reason says"), made)
+        if tried
+        else "",
         "**Rubric of what is marked by hand**",
         _rows(("part", "points", "for"), rubric),
     ]

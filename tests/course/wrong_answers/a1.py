@@ -26,7 +26,7 @@ angle = torch.acos(torch.nn.functional.cosine_similarity(exact, first_order, dim
 
 WRONG = {
     "first order for exact": ({"meta_gradient": FIRST_ORDER}, 1 + 3, "first order"),
-    "one Hessian for all": ({"meta_gradient": FROM_THE_START}, 3 + 3 + 3, "of the start"),
+    "one Hessian for all": ({"meta_gradient": FROM_THE_START}, 3 + 3, "of the start"),
     "radians": ({"angle": RADIANS}, 6 + 2 + 3, "radians"),
     "half the step": (
         {"uphill": "uphill = 0.5 / jacrev(grad(support_loss))(start)[0, 0].item()"},
