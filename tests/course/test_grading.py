@@ -24,7 +24,7 @@ import pytest
 from mamlkit import cli
 from mamlkit.course import grading
 from mamlkit.course.assignments.base import Question, finite
-from mamlkit.course.grading import sandbox, submission
+from mamlkit.course.grading import report, sandbox, submission
 from mamlkit.course.grading.grade import Result, grade, mark
 from mamlkit.course.handin import secret
 from tests.helpers import ROOT
@@ -438,10 +438,32 @@ def test_from_handout_to_the_grades(course, capsys):
         writer.writeheader()
         writer.writerows(sheet)
     assert run_command("in", *given, "--sheet") == 0  # again: what was filled in stays
+    sheet_again = Path("marks/sheet.csv")
+    sheet_again.write_text(sheet_again.read_text("utf-8").replace(",", ";"), "utf-8")  # by Excel
     assert run_command(*given, "--merge") == 0
     grades = {row["ID number"]: row for row in table("marks/moodle.csv")}
     assert [grades[s]["Grade"] for s in ("s1", "s2", "s3")] == ["17", "17", "0"]
     assert {row["Maximum Grade"] for row in grades.values()} == {"20"}
+
+
+@pytest.mark.parametrize(
+    ("sheet", "marks", "said"),
+    [
+        ("x,A1.1,6,", "s1,12,marked,", "line 2 (x): '6'; a number from 0 to 5 is needed"),
+        ("x,A1.1,,", "s1,12,marked,", "line 2 (x): ''; a number from 0 to 5 is needed"),
+        ("x,A9.1,1,", "s1,12,marked,", "a1 has no A9.1"),
+        ("CODE,A1.1,1,", "s1,12,marked,", "has not all answers of s1"),
+        ("CODE,A1.1,1,\nCODE,A1.2,1,", "s1,30,marked,", "marks.csv, line 2: '30'"),
+        ("CODE,A1.1,1,\nCODE,A1.2,1,", "s1,1,marked,\ns1,1,marked,", "has s1 twice"),
+    ],
+)
+def test_tables_that_cannot_be_merged_are_said(course, capsys, sheet, marks, said):
+    Path("marks").mkdir()
+    sheet = sheet.replace("CODE", report.code(SALT, "s1"))
+    Path("marks/sheet.csv").write_text(f"code,question,points,comment\n{sheet}\n", "utf-8")
+    Path("marks/marks.csv").write_text(f"student,points,status,reason\n{marks}\n", "utf-8")
+    assert run_command("--salt", "salt.txt", "--out", "marks", "--merge") == 1
+    assert said in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_marks_are_the_same_with_the_same_salt(course):

@@ -39,6 +39,8 @@ def strip(text: str, year: int) -> str:
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         stub = r"\1...  # your lines" if cell["cell_type"] == "code" else UNANSWERED
+        if SOLUTION.search(source):  # the alternative text of a picture tells what is in it
+            cell["metadata"].pop("mystnb", None)
         source = HIDDEN.sub("", SOLUTION.sub(stub, source))
         if "### BEGIN" in source or "### END" in source:
             raise ValueError(f"a solution is opened and not closed: {source[:80]!r}")

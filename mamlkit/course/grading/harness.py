@@ -35,6 +35,7 @@ def main() -> None:
             os.dup2(nothing.fileno(), stream)
     set_limits(json.loads(receive(requests))["limits"])
     import matplotlib.pyplot  # noqa: F401
+    import scipy.optimize  # noqa: F401
     import torch
 
     import mamlkit  # noqa: F401

@@ -17,6 +17,7 @@ from mamlkit.errors import MamlkitError
 from mamlkit.training.checkpoints import atomically
 
 UNWRITTEN = "not attempted"  # by hand
+SHEET = ("code", "question", "points", "comment")  # its columns that are read
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -191,7 +192,7 @@ def write_sheet(
     has been filled in stays.
     """
     page, table = out / "sheet.html", out / "sheet.csv"
-    filled = {(r["code"], r["question"]): r for r in _read(table)} if table.exists() else {}
+    filled = {(r["code"], r["question"]): r for r in _read(table, *SHEET)} if table.exists() else {}
     parts, rows = [], []
     for result in sorted(results, key=lambda r: code(salt, r.student)):
         who = code(salt, result.student)
@@ -222,25 +223,26 @@ def merge(assignment: Assignment, salt: bytes, out: Path) -> Path:
     """``moodle.csv``: marks by program and by hand as one grade with feedback.
 
     Raises:
-        MamlkitError: if a table is missing, or a mark by hand is missing, no number, or too large.
+        MamlkitError: if a table is missing, or a mark is missing, no number, or too large, or if a
+            student is there twice.
     """
-    marks, sheet = _read(out / "marks.csv"), _read(out / "sheet.csv")
+    marks = _read(out / "marks.csv", "student", "points", "status", "reason")
+    sheet = _read(out / "sheet.csv", *SHEET)
     written = {part.name: part for part in assignment.written}
     by_hand: dict[str, dict[str, tuple[float, str]]] = {}
     for line, row in enumerate(sheet, 2):
-        most = written[row["question"]].points
-        try:
-            points = float(row["points"].replace(",", "."))
-        except ValueError:
-            points = -1.0
-        if not 0 <= points <= most:
+        if row["question"] not in written:
             raise MamlkitError(
-                f"sheet.csv, line {line}: {row['points']!r} for {row['question']} of "
-                f"{row['code']}; a number from 0 to {number(most)} is needed."
+                f"sheet.csv, line {line}: {assignment.name} has no {row['question']}."
             )
+        most = written[row["question"]].points
+        points = _points(row["points"], most, f"sheet.csv, line {line} ({row['code']})")
         by_hand.setdefault(row["code"], {})[row["question"]] = points, row["comment"]
-    rows = []
-    for row in marks:
+    most = sum(question.points for question in assignment.questions)
+    rows: list[dict[str, str]] = []
+    for line, row in enumerate(marks, 2):
+        if row["student"] in [earlier["ID number"] for earlier in rows]:
+            raise MamlkitError(f"marks.csv has {row['student']} twice; keep the row that counts.")
         mine = by_hand.get(code(salt, row["student"]))
         if mine is None or set(mine) != set(written):
             raise MamlkitError(
@@ -248,11 +250,12 @@ def merge(assignment: Assignment, salt: bytes, out: Path) -> Path:
                 "and the same salt, and fill that one."
             )
         hand = sum(points for points, _ in mine.values())
+        by_program = _points(row["points"], most, f"marks.csv, line {line}")
         told = [f"{name}: {number(p)} {comment}".strip() for name, (p, comment) in mine.items()]
         rows.append(
             {
                 "ID number": row["student"],
-                "Grade": number(float(row["points"]) + hand),
+                "Grade": number(by_program + hand),
                 "Maximum Grade": number(assignment.points),
                 "Status": row["status"],
                 "Feedback comments": "; ".join(filter(None, [row["reason"], *told])),
@@ -262,12 +265,30 @@ def merge(assignment: Assignment, salt: bytes, out: Path) -> Path:
     return out / "moodle.csv"
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _points(text: str, most: float, where: str) -> float:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
+        points = float(text.replace(",", "."))
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= most:
+        raise MamlkitError(f"{where}: {text!r}; a number from 0 to {number(most)} is needed.")
+    return points
+
+
+def _read(path: Path, *columns: str) -> list[dict[str, str]]:
+    """A table as it was written, or as a spreadsheet saved it, with semicolons or tabs."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except UnicodeDecodeError as error:
+        raise MamlkitError(f"{path} is not in UTF-8; save it so.") from error
     except FileNotFoundError as error:
         raise MamlkitError(
             f"{path} is not there; 'mamlkit grade' writes marks.csv, and with --sheet also "
             "sheet.csv."
         ) from error
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    rows = list(csv.DictReader(lines, delimiter=delimiter))
+    missing = [column for column in columns if rows and column not in rows[0]]
+    if missing:
+        raise MamlkitError(f"{path} has no column {', '.join(missing)}; write it again.")
+    return [{key: value or "" for key, value in row.items() if key} for row in rows]
