@@ -402,6 +402,7 @@ body { background: #fff; }
   "Libertinus Math", "DejaVu Math TeX Gyre", math; }
 .reveal math[display="block"] { margin: 0.3em 0; }
 .reveal .content { overflow-x: hidden; overflow-y: auto; max-height: 100%; }
+.reveal .slide-number { left: 12px; right: auto; background: none; color: #404040; }
 :focus-visible { outline: 3px solid #b45f06; outline-offset: 2px; }
 """
 
