@@ -72,7 +72,11 @@ def drawn() -> dict[str, Axes]:
     """One of each figure, on axes of its own."""
     springs = mk.tasks.HookesLaw()
     learner = mk.MAML(mk.models.MLP(1, 1, hidden=(5,), x_range=springs.x_range).double(), 0.1)
-    long = mk.History([1 / (k + 1) for k in range(200)], [100], [0.5])
+    long = mk.History(
+        outer_loss=[1 / (k + 1) for k in range(200)],
+        validation_iteration=[100],
+        validation_loss=[0.5],
+    )
     rivals = {"MAML": learner, "zero": mk.yardsticks.Zero()}
     table = pd.DataFrame({"mean": [2.0, 1.0], "ci95": 0.5, "median": [1.5, 0.8]}, ["a", "b"])
     shots = mk.error_against_shots(rivals, springs, shots=(1, 2), n_tasks=5)
@@ -91,7 +95,7 @@ def test_what_is_drawn_is_seen_on_white():
     for name, ax in drawn().items():
         assert contrast(ax.get_facecolor()) == pytest.approx(1)
         faint = "meta-batch" if name == "training" else None  # behind its running mean
-        seen = []
+        seen: list[Any] = []
         for one in ax.lines:
             if one.get_label() != faint:
                 parts = [one.get_color()]
