@@ -42,7 +42,7 @@ MARK = re.compile(r"xMATHx(\d+)x")
 NAMED = re.compile(r"<mi>(ln|log|exp|sin|cos|tan|tanh|sinh|cosh|arctan|det|dim)</mi>")
 SIGN = re.compile(r"(<mo[^>]*>(?:=|&#x0003D;|\(|&#x00028;|,|&#x0002C;)</mo>)<mo>&#x02212;</mo>")
 CAPITAL = re.compile(r"<mi>(&#x0039[3-9A-F];|&#x003A[0-9];|[Α-Ω])</mi>")
-SENTENCE = re.compile(r"[.?!:](?=\s+[A-Z“\"(x])")
+SENTENCE = re.compile(r"[.?!](?=\s+[A-Z“\"(x])")
 SIZED = re.compile(r"\\big[lrm]?(?![a-z])|\\[bB]igg?[lrm]?\s*(?=\\[lr](?:angle|vert|Vert))")
 ASIDE = ("Before you start.", "Time.", "Running a cell.")  # for a reader: in the notes alone
 TASKS = ("Exercise", "Test yourself")  # below these headings, paragraphs are shown whole
@@ -402,6 +402,7 @@ body { background: #fff; }
   "Libertinus Math", "DejaVu Math TeX Gyre", math; }
 .reveal math[display="block"] { margin: 0.3em 0; }
 .reveal .content { overflow-x: hidden; overflow-y: auto; max-height: 100%; }
+.reveal .slide-number { left: 12px; right: auto; background: none; color: #404040; }
 :focus-visible { outline: 3px solid #b45f06; outline-offset: 2px; }
 """
 

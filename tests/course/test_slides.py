@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import mamlkit as mk
 from mamlkit.course import slides
-from tests.helpers import NOTEBOOKS, read_notebook
+from tests.helpers import NOTEBOOKS, ROOT, read_notebook
 
 LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 PIXEL = (
@@ -165,6 +166,7 @@ def test_a_browser_without_a_network_shows_every_slide_whole(number, chromium, t
     (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
     file = Path(tmp_path, "slides.html")
     file.write_text(slides.make(read_notebook(path), path.stem), encoding="utf-8")
+    access = runpy.run_path(str(ROOT / "docs" / "access.py"))["read"]  # contrast, names, alt
     asked: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -178,6 +180,7 @@ def test_a_browser_without_a_network_shows_every_slide_whole(number, chromium, t
         for i in range(count):
             assert tab.evaluate("Reveal.getIndices().h") == i
             seen = tab.evaluate(SEEN)
+            wrong += access(tab)
             if not (seen["fits"] and seen["pictures"] and seen["formulas"] and seen["size"] > 0.7):
                 wrong.append(seen)
             tab.keyboard.press("ArrowRight")
