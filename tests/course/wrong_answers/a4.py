@@ -47,7 +47,7 @@ def starts(readings, release):
 """
 INTERVALS = """
 def intervals(readings, release):
-    theta, _ = fit(readings, release, starts(readings, release)[:, 0], 12)
+    theta, _ = fit(readings, release, starts(readings, release)[:, 0], 8)
     J = run(theta, release)[..., 1:]
     half = HALF
     return torch.stack([theta[:, 0] - half, theta[:, 0] + half], 1)
