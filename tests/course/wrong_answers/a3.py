@@ -79,5 +79,5 @@ WRONG = {
     "a straight line through logarithms": ({"fit": LOGARITHM}, 4 + 0 + 3, "of 20 fits reach"),
     "the deviation for its mean's": ({"claim": DEVIATION}, 4 + 4 + 3, "half width"),
     "a ratio for a difference": ({"claim": RATIO}, 4 + 4 + 2, "on new systems the difference is"),
-    "a start that reads nothing": ({"learned": NO_READINGS}, 4 + 4 + 3, "the mean curve"),
+    "a start that reads nothing": ({"learned": NO_READINGS}, 4 + 4 + 3, "of another system"),
 }
