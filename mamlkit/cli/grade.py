@@ -18,6 +18,7 @@ from mamlkit.course.assignments.base import Assignment
 from mamlkit.course.grading import report
 from mamlkit.course.grading.grade import Result, find, grade
 from mamlkit.course.grading.submission import Submission, read
+from mamlkit.course.handin import same_for_all
 from mamlkit.errors import MamlkitError
 
 LEAST_SALT = 8  # bytes
@@ -132,11 +133,12 @@ def read_salt(path: Path | None) -> bytes:
 
 def flag_twins(results: list[Result]) -> None:
     """Say where two submissions name the same student."""
-    count = Counter(result.student for result in results)
+    count = Counter(same_for_all(result.student) for result in results)
     for result in results:
-        if count[result.student] > 1:
+        times = count[same_for_all(result.student)]
+        if times > 1:
             result.status = "look"
-            result.notes.append(f"{count[result.student]} files say that they are {result.student}")
+            result.notes.append(f"{times} files say that they are {result.student}")
 
 
 def show(assignment: Assignment, results: list[Result]) -> None:

@@ -26,7 +26,7 @@ def personal(assignment: str, year: int, student: str) -> np.random.Generator:
     Raises:
         MamlkitError: if the student number is missing.
     """
-    name = "".join(str(student).split()).lower()
+    name = same_for_all(student)
     if not name or name == "".join(PLACEHOLDER.split()):
         raise MamlkitError(
             f'STUDENT is {student!r}; write your own student number there, such as "s1234567": '
@@ -39,7 +39,13 @@ def secret(salt: bytes, student: str, question: str) -> np.random.Generator:
     """The generator of the inputs that a student's function is tried on; nobody knows them who does
     not have the salt.
     """
-    return _generator(hmac.digest(salt, f"{student}/{question}".encode(), "sha256"))
+    name = same_for_all(student)
+    return _generator(hmac.digest(salt, f"{name}/{question}".encode(), "sha256"))
+
+
+def same_for_all(student: str) -> str:
+    """A student number however it is written: without blanks, in small letters."""
+    return "".join(str(student).split()).lower()
 
 
 def _generator(words: bytes) -> np.random.Generator:
