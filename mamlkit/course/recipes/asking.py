@@ -36,6 +36,8 @@ def side_by_side(
 
     Example::
 
+        from mamlkit.course.recipes import side_by_side
+
         five = [mk.MAML(mk.models.MLP(1, 1, (6,), seed=seed), inner_lr=0.1) for seed in range(5)]
         batch = mk.tasks.Sinusoid().sample(8, 5, 10)
         losses = side_by_side(lambda learner: learner.episodes(batch).query, five)
