@@ -157,3 +157,12 @@ def test_quickstart_away_from_a_clone(environment, tmp_path):
     show = "import mamlkit, pathlib; print(pathlib.Path(mamlkit.__file__).parent)"
     where = run(environment / "python", "-c", show, cwd=folder).stdout.strip()
     assert Path(where).is_relative_to(environment.parent)
+
+
+def test_the_wheel_has_assignments_without_solutions(environment, tmp_path):
+    carried = list(environment.parent.rglob("mamlkit/notebooks/assignments/*.ipynb"))
+    assert len(carried) == len(list((ROOT / "notebooks" / "assignments").glob("*.ipynb")))
+    assert not [path for path in carried if "SOLUTION" in path.read_text(encoding="utf-8")]
+    run(environment / "mamlkit", "assignment", "a1", "--year", "2031", cwd=tmp_path)
+    (handout,) = (tmp_path / "handout").iterdir()
+    assert "YEAR = 2031" in handout.read_text(encoding="utf-8")

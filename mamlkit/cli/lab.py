@@ -101,13 +101,13 @@ def student_copy(text: str, *, outputs: bool) -> str:
 
 
 def copies(source: Path, *, outputs: bool) -> dict[Path, str]:
-    """What a reader gets, by its place in the folder: every notebook under ``source``, and the
-    pages that they link to, which lie in ``docs`` beside ``source``.
+    """What a reader gets, by its place in the folder: the course's notebooks in ``source``, and the
+    pages that they link to, which lie in ``docs`` beside ``source``. Assignments are the teacher's
+    to give out, without solutions.
     """
     texts = {
-        path.relative_to(source): student_copy(path.read_text(encoding="utf-8"), outputs=outputs)
-        for path in sorted(source.rglob("*.ipynb"))
-        if ".ipynb_checkpoints" not in path.parts
+        Path(path.name): student_copy(path.read_text(encoding="utf-8"), outputs=outputs)
+        for path in sorted(source.glob("*.ipynb"))
     }
     for name in PAGES:
         page = (source.parent / "docs" / name).read_text(encoding="utf-8")

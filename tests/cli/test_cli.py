@@ -46,9 +46,8 @@ def source(tmp_path, monkeypatch):
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / "00_first.ipynb").write_text(notebook("[task](../docs/glossary.md#task)"))
     (folder / "01_second.ipynb").write_text(notebook("[next](02_third.ipynb)"))
-    (folder / "assignments" / "01_springs.ipynb").write_text(
-        notebook("[K](../../docs/notation.md)")
-    )
+    (folder / "02_third.ipynb").write_text(notebook("[K](../docs/notation.md)"))
+    (folder / "assignments" / "a1.ipynb").write_text(notebook("### BEGIN SOLUTION"))
     (folder / ".ipynb_checkpoints" / "00_first-checkpoint.ipynb").write_text("left by an editor")
     (tmp_path / "docs").mkdir()
     for page in lab.PAGES:
@@ -228,7 +227,7 @@ def test_lab_copies_the_notebooks_and_starts(source, started, tmp_path, capsys):
     folder = tmp_path / "mine"
     assert cli.main(["lab", str(folder)]) == 0
     copied = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    notebooks = ["00_first.ipynb", "01_second.ipynb", "assignments/01_springs.ipynb"]
+    notebooks = ["00_first.ipynb", "01_second.ipynb", "02_third.ipynb"]
     assert copied == [*notebooks, *(f"docs/{page}" for page in sorted(lab.PAGES))]
     assert started == [(folder, True)]
     assert "3 notebook(s) copied without outputs, 0 left as they" in capsys.readouterr().out
@@ -250,12 +249,12 @@ def test_lab_gives_a_students_copy_unless_asked(outputs, source, started, tmp_pa
 def test_links_of_the_copies_lead_to_the_copies(source, started, tmp_path):
     folder = tmp_path / "mine"
     assert cli.main(["lab", str(folder)]) == 0
-    first, exercise, page = (
+    first, third, page = (
         (folder / name).read_text()
-        for name in ("00_first.ipynb", "assignments/01_springs.ipynb", "docs/primer.md")
+        for name in ("00_first.ipynb", "02_third.ipynb", "docs/primer.md")
     )
     assert "](docs/glossary.md#task)" in first
-    assert "](../docs/notation.md)" in exercise
+    assert "](docs/notation.md)" in third
     assert page == "[first](../00_first.ipynb)"
 
 
@@ -293,7 +292,7 @@ def test_lab_never_overwrites(source, started, tmp_path, monkeypatch, capsys):
     assert cli.main(["lab", "--no-browser"]) == 0
     assert (mine / "00_first.ipynb").read_text() == "a week of work"
     assert not (tmp_path / "not-there").exists()
-    assert (mine / "assignments" / "01_springs.ipynb").is_file()
+    assert (mine / "02_third.ipynb").is_file()
     text = capsys.readouterr().out
     assert "1 notebook(s) copied without outputs, 2 left as they were" in text
     assert "left alone: 00_first.ipynb" in text
@@ -321,10 +320,10 @@ def test_lab_where_nothing_can_be_written(source, started, tmp_path, monkeypatch
 
 def test_lab_where_a_file_stands_for_a_subfolder(source, started, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "assignments").write_text("a file of the reader's")
+    (tmp_path / "mine" / "docs").write_text("a file of the reader's")
     assert cli.main(["lab", str(tmp_path / "mine")]) == 1
-    assert "assignments is a file" in capsys.readouterr().err
-    assert (tmp_path / "mine" / "assignments").read_text() == "a file of the reader's"
+    assert "docs is a file" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "docs").read_text() == "a file of the reader's"
     assert started == []
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from mamlkit.cli import lab
 from mamlkit.course import grading
 from mamlkit.course.grading import submission
 from mamlkit.course.grading.grade import Result, grade
@@ -132,6 +133,15 @@ def test_nbgrader_takes_the_notebook(name):
     assert not [one for one in ids if not re.fullmatch(r"[a-zA-Z0-9_-]+", one)]
     by_hand = [its["points"] for its in told if its and its["grade"]]
     assert by_hand == [part.points for part in ASSIGNMENTS[name].written]
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_the_links_of_a_handout_lead_to_what_mamlkit_lab_copies(name):
+    there = {str(path) for path in lab.copies(lab.notebooks_folder(), outputs=False)}
+    cells = cells_of(grading.handout(ASSIGNMENTS[name], YEAR))
+    links = re.findall(r"\]\((?!https?:)([^)\s#]+)", "\n".join(c["source"] for c in cells))
+    assert links
+    assert set(links) <= there
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
