@@ -456,7 +456,7 @@ def test_from_handout_to_the_grades(course, capsys):
         ("x,A9.1,1,", "s1,12,marked,", "a1 has no A9.1"),
         ("CODE,A1.1,1,", "s1,12,marked,", "has not all answers of s1"),
         ("CODE,A1.1,1,\nCODE,A1.2,1,", "s1,30,marked,", "marks.csv, line 2: '30'"),
-        ("CODE,A1.1,1,\nCODE,A1.2,1,", "s1,1,marked,\ns1,1,marked,", "has s1 twice"),
+        ("CODE,A1.1,1,\nCODE,A1.2,1,", "s1,1,marked,\nS1,1,marked,", "has S1 twice"),
     ],
 )
 def test_tables_that_cannot_be_merged_are_said(course, capsys, sheet, marks, said):

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import hmac
 import html
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -68,22 +69,13 @@ def write_marks(assignment: Assignment, results: Sequence[Result], out: Path) ->
 
 def write_table(rows: Sequence[dict[str, str]], path: Path) -> None:
     """A CSV file that spreadsheets open; a cell that starts like a formula is kept as text."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _harmless(value) for key, value in row.items()})
     with atomically(path) as file:
-        text = _Lines()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: _harmless(value) for key, value in row.items()})
-        file.write("".join(text.lines).encode("utf-8"))
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def write(self, line: str) -> int:
-        self.lines.append(line)
-        return len(line)
+        file.write(text.getvalue().encode("utf-8"))
 
 
 def _harmless(value: str) -> str:
@@ -138,7 +130,7 @@ def about(
     parts, wrong, rubric = [], [], []
     for question in assignment.questions:
         how = "on inputs that nobody has seen" if question.cases else "for the student's own data"
-        if getattr(question, "score", None):
+        if question.score:
             how += ", by what comes of it"
         parts.append((f"`{question.name}`: {question.title}", question.points, f"program, {how}"))
         for words, (_, share) in question.mistakes.items():
@@ -242,7 +234,7 @@ def merge(assignment: Assignment, salt: bytes, out: Path) -> Path:
     most = sum(question.points for question in assignment.questions)
     rows: list[dict[str, str]] = []
     for line, row in enumerate(marks, 2):
-        if row["student"] in [earlier["ID number"] for earlier in rows]:
+        if same_for_all(row["student"]) in [same_for_all(r["ID number"]) for r in rows]:
             raise MamlkitError(f"marks.csv has {row['student']} twice; keep the row that counts.")
         mine = by_hand.get(code(salt, row["student"]))
         if mine is None or set(mine) != set(written):
