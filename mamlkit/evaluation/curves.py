@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -412,9 +413,11 @@ def _judge_together(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
 def _judge_in_turn(learner: Any, batch: TaskBatch, loss: Loss) -> Tensor:
     """Query losses ``[n_tasks]`` of a learner that adapts to one task after another."""
     losses = []
-    for i in range(len(batch.support[0])):
-        task = batch.task(i)
-        losses.append(loss(adapt_one(learner, task), task.query))
+    # On matrices as small as a task's, the second thread of NumPy's and SciPy's BLAS only waits.
+    with threadpool_limits(1, "blas"):
+        for i in range(len(batch.support[0])):
+            task = batch.task(i)
+            losses.append(loss(adapt_one(learner, task), task.query))
     return torch.stack(losses)
 
 

@@ -121,7 +121,7 @@ class FromScratch:
         def task_loss(w: Weights, data: Any) -> Tensor:
             return self.loss(lambda x: functional_call(self.model, w, (x,)), data)
 
-        optimiser = torch.optim.Adam(weights.values(), lr=self.lr)
+        optimiser = torch.optim.Adam(weights.values(), lr=self.lr, fused=True)
         for _ in range(self.steps):
             optimiser.zero_grad()
             torch.autograd.backward(each(task_loss)(weights, support).sum())

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import mamlkit as mk
 from mamlkit.evaluation.costs import peak_bytes
@@ -140,6 +141,24 @@ def test_all_tasks_at_once_equals_one_after_another() -> None:
 
     table = mk.compare({"at once": scratch, "one": OneByOne()}, Level(), 3, n_tasks=5)
     assert table["mean"]["at once"] == pytest.approx(table["mean"]["one"], rel=1e-9)
+
+
+def test_one_after_another_uses_one_thread_of_the_blas_and_gives_the_rest_back() -> None:
+    def threads() -> list[int]:
+        return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+    class Watching:
+        def adapt(self, x: Any, y: Any) -> Any:
+            seen.append(threads())
+            return lambda x_new: torch.zeros(len(x_new), 1)
+
+    seen: list[list[int]] = []
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        mk.evaluate(Watching(), mk.tasks.Sinusoid(), n_tasks=2)
+        assert threads() == before
+    assert before, "numpy has a BLAS"
+    assert seen == [[1] * len(before)] * 2
 
 
 def test_error_against_shots() -> None:
