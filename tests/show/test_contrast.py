@@ -55,9 +55,9 @@ def pale(drawn: Figure | Axes) -> list[str]:
                 found.append((GRAPHICS, max(contrast(c, alpha) for c in both), line))
         areas = [c for c in ax.collections if c.get_array() is None]  # else a map without a ground
         for area in (*ax.patches, *areas):
-            faces, edges = (np.reshape(c, (-1, 4)) for c in (area.get_fc(), area.get_ec()))
-            both = (*faces, *edges) if np.max(area.get_linewidth()) > 0 else faces
-            found.append((GRAPHICS, max(map(contrast, both)), area))
+            face, edge = (np.reshape(c, (-1, 4)) for c in (area.get_fc(), area.get_ec()))
+            seen = [*face, *edge] if np.max(area.get_linewidth()) > 0 else face
+            found.append((GRAPHICS, max(map(contrast, seen)), area))
     return [f"{ratio:.2f} of {artist}" for least, ratio, artist in found if ratio < least]
 
 
