@@ -2,7 +2,8 @@
 
 What is measured follows WCAG 2.2, level AA: text has 4.5 times the contrast of its ground (large
 text 3), headings go down a level at a time, links, buttons and fields have names, pictures have
-alternative texts, and the Tab key reaches all of them and shows where it is.
+alternative texts, and the Tab key reaches all of them and shows where it is. What is inside a
+picture is not read here, but in ``tests/show/test_contrast.py``.
 """
 
 from __future__ import annotations

@@ -80,14 +80,14 @@ class Paper:
         """Draw the paper's figure: one test body with its band, and the table as bars."""
         import matplotlib.pyplot as plt
 
-        from mamlkit.show.plots import STYLE
+        from mamlkit.show.plots import STYLE, band
 
         book, j = self.book, TESTED // 2
         given = book["support"][j]
         low, high = book["centre"][j] - book["half"][j], book["centre"][j] + book["half"][j]
         with plt.rc_context(STYLE):
             _, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2))
-            left.fill_between(book["times"], low, high, alpha=0.3, label="95 % band")
+            left.fill_between(book["times"], low, high, **band(), label="95 % band")
             left.plot(book["times"], book["centre"][j], label=self.name)
             left.plot(book["times"], book["test"][j], "k.", label="readings")
             left.plot(book["times"][given], book["test"][j][given], "ko", mfc="none", ms=9)

@@ -130,9 +130,10 @@ def summary(learner: Any, learners: Mapping[str, Any]) -> Figure:
         left.legend(left.lines[:3], ["truth", "predicted", "measured"], loc="lower right")
         for row, one in enumerate(learners.values()):
             off = percent(predicted(one), curves).square().mean((1, 2)).sqrt()
-            dots: Any = {"linestyle": "none", "marker": "o", "markersize": 5, "alpha": 0.5}
+            face, edge = (plots.COLOURS[0], 0.4), plots.COLOURS[0]  # dots overlap
+            dots: Any = {"marker": "o", "markersize": 5, "mfc": face, "mec": edge}
             bar: Any = {"color": plots.TRUTH, "markersize": 16, "markeredgewidth": 2}
-            right.plot(off, [row] * len(off), **dots, color=plots.COLOURS[0], label="a fluid")
+            right.plot(off, [row] * len(off), **dots, linestyle="none", label="a fluid")
             right.plot(off.median(), row, "|", **bar, linestyle="none", label="median")
         right.set(xscale="log", xlabel="rms error of the pressure [%]")
         right.set_yticks(range(len(learners)), list(learners))

@@ -1,8 +1,8 @@
 """Pictures of a training run, an adaptation, a comparison. One style for all.
 
-Each function takes an optional ``ax`` to draw on and returns the Axes. The colours are those of
-Okabe and Ito, which colour-blind readers tell apart; every colour has a line style of its own, so
-that a print in grey can be read too.
+Each function takes an optional ``ax`` to draw on and returns the Axes. Colour-blind readers tell
+the colours apart. Each has a contrast of three to one with white, which WCAG 2.2 asks of graphics,
+and a line style of its own, so that a print in grey can be read too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from torch import Tensor
@@ -30,9 +31,13 @@ from mamlkit.training.loop import History
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Blue, vermilion, green, purple, orange, sky blue, grey: Okabe and Ito 2008, without the yellow
-#: that is lost on white and the black that is kept for the truth and for measurements.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+#: Blue, vermilion, green and purple of Okabe and Ito 2008, whose black is kept for the truth and
+#: for measurements. Their orange, sky blue and yellow are too pale on white. In place of them two
+#: of our own, brown and violet, which the red-blind and the green-blind tell from the rest; and
+#: grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#692D0F", "#960FF0", "#666666")
+#: For lines and points coloured by a number: the part of cividis that is dark enough on white.
+SHADES = ListedColormap(mpl.colormaps["cividis"](np.linspace(0, 0.62, 256)), "dark cividis")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
 TRUTH, MEASURED = "#000000", "#000000"
 
@@ -77,7 +82,7 @@ def training_curve(history: History, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     iteration = np.arange(1, len(loss) + 1)
     faint = {**line(6), "linestyle": "-", "linewidth": 0.8}
-    ax.plot(iteration, loss, **faint, alpha=0.4, label="meta-batch")
+    ax.plot(iteration, loss, **faint, alpha=0.75, label="meta-batch")
     window = max(1, len(loss) // 50)
     if window > 1:
         smooth = np.convolve(loss, np.full(window, 1 / window), mode="valid")
@@ -145,8 +150,7 @@ def adaptation_curves(curves: Mapping[str, Curve], ax: Axes | None = None) -> Ax
             mean, ci95, at = mean.repeat(2), ci95.repeat(2), np.array([0, max(last, 1)])
         ax.plot(at, mean, **line(i), label=name)
         below, above = _whiskers(mean, ci95)
-        band: Any = {"color": line(i)["color"], "alpha": 0.2, "linewidth": 0}
-        ax.fill_between(at, mean - below, mean + above, **band)
+        ax.fill_between(at, mean - below, mean + above, **band(i))
     ax.set(xlabel="inner steps", ylabel="query loss, mean over tasks")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _maybe_log(ax.set_yscale, *(curve.mean.numpy() for curve in curves.values()))
@@ -409,7 +413,7 @@ def predicted(frame: pd.DataFrame, about: Mapping[str, Any], ax: Axes | None = N
         at = asked[about["inputs"][0]]
         for level, alpha in ((90, 0.15), (50, 0.3)):
             ends = (asked[f"low{level}{end}"], asked[f"high{level}{end}"])
-            ax.fill_between(at, *ends, color=COLOURS[0], alpha=alpha, lw=0, label=f"{level} %")
+            ax.fill_between(at, *ends, **band(0, alpha), label=f"{level} %")
         ax.plot(at, middle, **line(0), label="prediction")
         if len(later):
             ax.plot(later[about["inputs"][0]], later[name], **hollow, label="measured later")
@@ -507,6 +511,14 @@ def line(i: int) -> dict[str, Any]:
         "linestyle": LINES[i % len(LINES)],
         "linewidth": 1.8,
     }
+
+
+def band(i: int = 0, alpha: float = 0.2) -> dict[str, Any]:
+    """The look of a band in the ``i``-th colour: pale, so that lines are seen through it, within a
+    thin edge that is not.
+    """
+    colour = COLOURS[i % len(COLOURS)]
+    return {"facecolor": (colour, alpha), "edgecolor": colour, "linewidth": 0.6}
 
 
 def points(size: float = 7) -> dict[str, Any]:

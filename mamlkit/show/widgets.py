@@ -28,6 +28,7 @@ from mamlkit.learners.beliefs import Gaussian
 from mamlkit.show.plots import (
     COLOURS,
     STYLE,
+    band,
     check_one_dimensional,
     draw_task,
     line,
@@ -352,14 +353,14 @@ def kinds(
     adapted = learner.adapt(*support)
     mean, variance = (part.detach()[:, 0] for part in adapted.distribution(x))
     shares = learner.shares(adapted.weights["evidence"]).detach().tolist()
-    band = 1.645 * variance.sqrt()
+    reach = 1.645 * variance.sqrt()
     with mpl.rc_context(STYLE):
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(9.6, 3.8), gridspec_kw={"width_ratios": [3, 2]}
         )
         left.plot(x, y, color="black", lw=1.5, label="the law")
         left.plot(x, mean, **line(0), label="averaged")
-        left.fill_between(x[:, 0], mean - band, mean + band, color=COLOURS[0], alpha=0.2, lw=0)
+        left.fill_between(x[:, 0], mean - reach, mean + reach, **band(0))
         left.plot(support.x, support.y, "o", color=COLOURS[1], label="readings")
         left.set(xlabel="x, scaled", ylabel="y, scaled", ylim=_limits(y, mean[:, None]))
         left.locator_params(axis="x", nbins=5)
@@ -370,7 +371,7 @@ def kinds(
         right.invert_yaxis()
     ranked = sorted(zip(shares, families, strict=True), reverse=True)[:2]
     said = ", then ".join(f"{name} ({share:.2f})" for share, name in ranked)
-    inside = float(((mean - y[:, 0]).abs() < band).double().mean())
+    inside = float(((mean - y[:, 0]).abs() < reach).double().mean())
     off = float((mean - y[:, 0]).square().mean().sqrt())
     return figure, (
         f"A system of the kind {kind}, {len(support.x)} readings. Most probable: {said}. "

@@ -244,7 +244,7 @@ def plot(found: dict[str, dict[str, list[tuple[int, float]]]], path: Path) -> No
             for name, points in lines.items():
                 ax.loglog(*zip(*points, strict=True), marker="o", markersize=4, label=name)
             x, y = zip(*lines["mamlkit captured"], strict=True)
-            ax.loglog(x, [y[-1] * v / x[-1] for v in x], color="0.7", lw=1, ls="-", zorder=0)
+            ax.loglog(x, [y[-1] * v / x[-1] for v in x], color="0.45", lw=1, ls="-", zorder=0)
             ax.set(xlabel=what, ylabel="ms per meta-step" if ax in axes[:, 0] else "")
         axes[0, 0].set_ylim(bottom=0.05)
         axes[0, 0].legend(fontsize=9)
