@@ -20,7 +20,7 @@ from torch.func import vmap
 from mamlkit.checks import as_path, count, one_of
 from mamlkit.errors import MamlkitError, MamlkitWarning
 from mamlkit.evaluation.calibration import Banded, Recalibrated
-from mamlkit.evaluation.curves import curve_of, half_width, new_tasks
+from mamlkit.evaluation.curves import final_losses, half_width, new_tasks
 from mamlkit.learners import CAVIA, BayesianHead, MetaSGD, RidgeHead, Scaled
 from mamlkit.learners.beliefs import of_readings, there
 from mamlkit.learners.meta import MetaLearner
@@ -393,7 +393,7 @@ def believed(learner: Any, batch: TaskBatch) -> tuple[Tensor, Tensor]:
         mean = predict(query.x)
         return torch.stack([mean, torch.full_like(mean, torch.nan)])
 
-    mean, variance = curve_of(learner, batch, None, ask).losses[:, -1].unbind(1)
+    mean, variance = final_losses(learner, batch, ask).unbind(1)
     if not bool(mean.isfinite().all()):
         raise MamlkitError("its predictions are not finite.")
     return mean, variance

@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from mamlkit.checks import number, remade
 from mamlkit.errors import MamlkitError
-from mamlkit.evaluation.curves import check_learners, curve_of, half_width, new_tasks
+from mamlkit.evaluation.curves import check_learners, final_losses, half_width, new_tasks
 from mamlkit.learners.beliefs import Belief, Gaussian, of_readings, there
 from mamlkit.losses import Predict, mean_over
 from mamlkit.tasks.base import Family, Shots, TaskBatch
@@ -168,7 +168,7 @@ def beliefs(learner: Any, batch: TaskBatch) -> Gaussian:
         asker = f"calibration of {type(learner).__name__}"
         return torch.stack(tuple(of_readings(predict, query, asker)))  # [2, m, d_out]
 
-    found = curve_of(learner, batch, None, ask).losses[:, -1]  # [n_tasks, 2, m, d_out]
+    found = final_losses(learner, batch, ask)  # [n_tasks, 2, m, d_out]
     if not (torch.isfinite(found).all() and (found[:, 1] > 0).all()):
         raise MamlkitError(
             f"{type(learner).__name__} gives a prediction that is not finite, or a variance that "

@@ -160,7 +160,7 @@ def compare(
     rows = {}
     for name, learner in learners.items():
         start = time.perf_counter()
-        losses = curve_of(learner, batch, None, loss, chunk_size).losses[:, -1]
+        losses = final_losses(learner, batch, loss, chunk_size)
         elapsed = time.perf_counter() - start
         rows[name] = {**summary(losses), "ms_per_task": 1e3 * elapsed / len(losses)}
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -225,8 +225,8 @@ def shuffled_support(
         raise MamlkitError("shuffling supports needs at least two tasks; raise n_tasks.")
     # By half the tasks: neighbours in a finite family may be look-alikes.
     rolled = type(batch.support)(*(leaf.roll(len(leaf) // 2, dims=0) for leaf in batch.support))
-    own = curve_of(learner, batch, None, loss).losses[:, -1]
-    return _paired(own, curve_of(learner, batch._replace(support=rolled), None, loss).losses[:, -1])
+    own = final_losses(learner, batch, loss)
+    return _paired(own, final_losses(learner, batch._replace(support=rolled), loss))
 
 
 def zero_step_gap(learner: Any, family: Family, shots: Shots = 10, **settings: Any) -> Paired:
@@ -354,6 +354,13 @@ def check_adapts(name: str, learner: Any) -> None:
         )
 
 
+def final_losses(
+    learner: Any, batch: TaskBatch, loss: Loss | None, chunk_size: int | None = None
+) -> Tensor:
+    """Query losses ``[n_tasks, ...]`` of an adapted learner, without those on the way."""
+    return curve_of(learner, batch, None, loss, chunk_size, every_step=False).losses[:, -1]
+
+
 @fields_in_words()
 def curve_of(
     learner: Any,
@@ -361,24 +368,26 @@ def curve_of(
     steps: int | None,
     loss: Loss | None,
     chunk_size: int | None = None,
+    every_step: bool = True,
 ) -> Curve:
     """Adapt to each task of ``batch`` and judge it, so many at a time; a ``loss`` may give any
-    shape for each task.
+    shape for each task. The query is judged after the last step alone if not ``every_step``.
     """
     size = None if chunk_size is None else count("chunk_size", chunk_size)
-    parts = [_judged(learner, each, steps, loss) for each in batch.chunks(size)]
+    parts = [_judged(learner, each, steps, loss, every_step) for each in batch.chunks(size)]
     query, support = (torch.cat(each) for each in zip(*parts, strict=True))
     return Curve(query, support, batch.physics)
 
 
 def _judged(
-    learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None
+    learner: Any, batch: TaskBatch, steps: int | None, loss: Loss | None, every_step: bool
 ) -> tuple[Tensor, Tensor]:
     """Query and support losses, float64 on the CPU."""
     loss = None if loss is None else as_loss(loss)
     check_finite("the new tasks hold", batch)
     if isinstance(learner, nn.Module) and hasattr(learner, "episodes"):
-        episodes: Episodes = cast(Any, learner).episodes(move_to(learner, batch), steps, loss)
+        moved = move_to(learner, batch)
+        episodes: Episodes = cast(Any, learner).episodes(moved, steps, loss, every_step)
         support, query = (t.double().cpu() for t in episodes)
         return query, support
     check_adapts("a learner", learner)

@@ -125,17 +125,22 @@ class ImplicitMAML(LearnedStart):
     @torch.no_grad()
     @vectorised
     def episodes(
-        self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
+        self,
+        batch: TaskBatch,
+        steps: int | None = None,
+        loss: Loss | None = None,
+        every_step: bool = True,
     ) -> Episodes:
-        """Support and query losses before and after, ``[n_tasks, 2]``; ``loss`` judges the query.
-        ``steps`` must be None.
+        """Support and query losses before and after, ``[n_tasks, 2]``; ``loss`` judges the query,
+        only after if not ``every_step``. ``steps`` must be None.
         """
         batch = self.checked(batch)
         self._steps(steps)
         judge = self.loss if loss is None else as_loss(loss)
 
         def one_task(phi: Tensor, support: Any, query: Any) -> tuple[Tensor, Tensor]:
-            judged = [judge(self.predictor(theta), query) for theta in self._path(phi)]
+            path = self._path(phi) if every_step else self._path(phi)[-1:]
+            judged = [judge(self.predictor(theta), query) for theta in path]
             return self._support_losses(phi, support), torch.stack(judged)
 
         support, query = each(one_task)(self.solve(batch.support), batch.support, batch.query)

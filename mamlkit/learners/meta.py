@@ -118,15 +118,22 @@ class MetaLearner(nn.Module):
     @torch.no_grad()
     @vectorised
     def episodes(
-        self, batch: TaskBatch, steps: int | None = None, loss: Loss | None = None
+        self,
+        batch: TaskBatch,
+        steps: int | None = None,
+        loss: Loss | None = None,
+        every_step: bool = True,
     ) -> Episodes:
-        """Support and query losses before and after each inner step; ``loss`` judges the query."""
+        """Support and query losses before and after each inner step; ``loss`` judges the query,
+        after the last step alone if not ``every_step``.
+        """
         batch = self.checked(batch)
         steps, judge = self._steps(steps), self.loss if loss is None else as_loss(loss)
 
         def one_task(support: Any, query: Any) -> tuple[Tensor, Tensor]:
             path, losses = self.inner_path(support, steps)
-            return losses, torch.stack([judge(self.predictor(theta), query) for theta in path])
+            judged = path if every_step else path[-1:]
+            return losses, torch.stack([judge(self.predictor(theta), query) for theta in judged])
 
         return Episodes(*each(one_task)(batch.support, batch.query))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def library(x, y, candidates, data):
     return int(mk.where_next(head.adapt(x, y), candidates))
 
 
-POLICIES = {
+POLICIES: dict[str, Any] = {
     "any place, at random": lambda x, y, c, data: RANDOM.integers(len(c)),
     "where the potential is believed to be farthest from 0 V": lambda x, y, c, data: np.argmax(
         np.abs(believed(x, y, c, data)[0])

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import mamlkit as mk
 from mamlkit.evaluation.costs import peak_bytes
-from mamlkit.evaluation.curves import half_width, summary
+from mamlkit.evaluation.curves import final_losses, half_width, new_tasks, summary
 from mamlkit.training.gradients import meta_gradients
 from tests.helpers import F64, seeded
 
@@ -141,6 +141,16 @@ def test_all_tasks_at_once_equals_one_after_another() -> None:
 
     table = mk.compare({"at once": scratch, "one": OneByOne()}, Level(), 3, n_tasks=5)
     assert table["mean"]["at once"] == pytest.approx(table["mean"]["one"], rel=1e-9)
+
+
+@pytest.mark.parametrize("maker", [mk.MAML, mk.ImplicitMAML], ids=["MAML", "implicit"])
+def test_the_losses_at_the_end_are_the_last_of_the_curve(maker: Any) -> None:
+    learner = maker(mk.models.MLP(1, 1, hidden=(5,), seed=0).double(), 0.1)
+    batch = new_tasks(mk.tasks.Sinusoid(), 5, 20, 10)
+    whole = learner.episodes(batch).query
+    assert whole.shape[1] > 1
+    assert learner.episodes(batch, every_step=False).query.shape[1] == 1
+    torch.testing.assert_close(final_losses(learner, batch, None, 7), whole[:, -1])
 
 
 def test_one_after_another_uses_one_thread_of_the_blas_and_gives_the_rest_back() -> None:
