@@ -15,7 +15,7 @@ from mamlkit.checks import as_path
 from mamlkit.cli.common import make_folder, make_parser, whole
 from mamlkit.course import grading
 from mamlkit.course.assignments.base import Assignment
-from mamlkit.course.grading import report
+from mamlkit.course.grading import report, sandbox
 from mamlkit.course.grading.grade import Result, find, grade
 from mamlkit.course.grading.submission import Submission, read
 from mamlkit.course.handin import same_for_all
@@ -94,14 +94,17 @@ def run(args: argparse.Namespace) -> None:
         return grade(assignment, one, salt, year, students, trust=args.trust)
 
     results = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own
-        for result in pool.map(marked, handed_in):
-            results.append(result)
-            print(
-                f"{result.student}: {report.number(result.points)} of {total}, {result.status} "
-                f"({result.cpu:.1f} s of CPU)",
-                flush=True,
-            )
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread has a sandbox of its own
+            for result in pool.map(marked, handed_in):
+                results.append(result)
+                print(
+                    f"{result.student}: {report.number(result.points)} of {total}, "
+                    f"{result.status} ({result.cpu:.1f} s of CPU)",
+                    flush=True,
+                )
+    finally:
+        sandbox.end_waiting()
     flag_twins(results)
     if args.out is None:
         show(assignment, results)

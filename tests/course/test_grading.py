@@ -5,14 +5,21 @@ Each row of the table says what the student's notebook holds, and the marks that
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
+import errno
 import json
 import math
 import os
+import platform
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +31,7 @@ import pytest
 from mamlkit import cli
 from mamlkit.course import grading
 from mamlkit.course.assignments.base import Question, finite
-from mamlkit.course.grading import report, sandbox, submission
+from mamlkit.course.grading import harness, report, sandbox, submission
 from mamlkit.course.grading.grade import Result, grade, mark
 from mamlkit.course.handin import secret
 from tests.helpers import ROOT
@@ -193,15 +200,18 @@ def said(result: Result) -> str:
 
 @pytest.fixture
 def started(monkeypatch) -> list[psutil.Process]:
-    """All processes that were there when a child was ended."""
+    """All processes of students that were there when a copy, or the whole child, was ended."""
     seen: list[psutil.Process] = []
-    end = sandbox.Child.end
 
-    def look_and_end(child):
-        seen.extend(child._tree())
-        return end(child)
+    def look_and(do):
+        def first_look(child):
+            seen.extend(set(child._tree()) - child._own)
+            return do(child)
 
-    monkeypatch.setattr(sandbox.Child, "end", look_and_end)
+        return first_look
+
+    for name in ("stop", "end"):
+        monkeypatch.setattr(sandbox.Child, name, look_and(getattr(sandbox.Child, name)))
     return seen
 
 
@@ -211,9 +221,202 @@ def test_each_submission_gets_what_it_deserves(name, tmp_path, started):
     result = marked(write(tmp_path, cells))
     assert (result.points, result.status) == (points, "marked"), said(result)
     assert words in said(result)
-    assert len(started) >= 4, "bubblewrap twice, the harness, the student's copy"
+    assert started, "the student's copy"
     assert not [p for p in psutil.wait_procs(started, timeout=5)[1] if p.is_running()]
     assert [p.name for p in tmp_path.iterdir()] == [f"{STUDENT}.ipynb"]
+
+
+# --- one student after another in the same sandbox ------------------------------------------------
+
+LIBC = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+AFTER = f"""
+import fcntl, os, resource, sys
+seen = [
+    sorted(os.listdir("/box")), os.stat("/box").st_mode, os.statvfs("/box").f_bfree, os.getcwd(),
+    os.umask(0o22), sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0),
+    [list(resource.getrlimit(getattr(resource, n))) for n in dir(resource) if n[:7] == "RLIMIT_"],
+    [fcntl.fcntl(fd, fcntl.F_GETFL) & {os.O_NONBLOCK | os.O_ASYNC} for fd in (3, 4)],
+    hasattr(sys, "left"), os.environ.get("LEFT"), os.listdir("/proc"),
+]
+"""
+
+#: what one does to those after it, and whether its sandbox is kept (None: as it comes)
+ATTACKS: dict[str, tuple[str, bool | None]] = {
+    "files": (
+        "import os, sys\nos.makedirs('a/b')\nos.symlink('/usr', 'a/c')\n"
+        "open('.d', 'w').write('x')\nos.umask(0)\nos.chdir('a')\n"
+        "sys.left = os.environ['LEFT'] = 'left'\nopen('sitecustomize.py', 'w').write('1 / 0')",
+        True,
+    ),
+    "a full box": (
+        "import os\nfor n in range(20):\n    os.posix_fallocate(os.open(str(n), 66), 0, 10**7)",
+        True,
+    ),
+    "a folder for nobody": ("import os\nos.makedirs('a', 0)", False),
+    "a deep tree": (
+        "import os\nfor n in range(3000):\n    os.mkdir('a')\n    os.chdir('a')",
+        False,
+    ),
+    "many files": (
+        "import os\nwhile True:\n    for n in range(10**6): os.close(os.open(str(n), 66))",
+        None,
+    ),
+    "pipes that do not wait": (
+        "import os, fcntl\nfor fd in (3, 4):\n    fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 4096)\n"
+        f"    fcntl.fcntl(fd, fcntl.F_SETFL, {os.O_NONBLOCK})",
+        True,
+    ),
+    "pipes closed": ("import os\nos.closerange(3, 64)", True),
+    "half a line": ("""import os\nos.write(4, b'{"to": "')""", True),
+    "answers to what was not asked": (FORGED, True),
+    "lines without end": (
+        "import os\nos.set_blocking(4, False)\nwhile True:\n    try: os.write(4, b'\\n' * 4096)\n"
+        "    except BlockingIOError: pass",
+        True,
+    ),
+    "reads on": (
+        "import os, threading\n"
+        "threading.Thread(target=lambda: [os.read(3, 9) for _ in iter(int, 1)]).start()",
+        True,
+    ),
+    "threads whose process looks dead": (
+        LIBC + "import threading\ndef hold():\n    while line := os.read(3, 1 << 16):\n"
+        "        os.write(4, line.replace(b'go', b'to'))\n"
+        "threading.Thread(target=hold).start()\nlibc.syscall({'x86_64': 60}.get("
+        "os.uname().machine, 93), 0)",
+        True,
+    ),
+    "signals": (
+        "import os, signal\nfor pid in (os.getppid(), 1, 0, -1):\n"
+        "    for number in (signal.SIGSTOP, signal.SIGKILL):\n"
+        "        try: os.kill(pid, number)\n        except PermissionError: pass",
+        True,
+    ),
+    "a signal through a pipe": (
+        "import os, fcntl\na, b = os.pipe()\nfor fd in (a, 3):\n"
+        "    try: fcntl.fcntl(fd, fcntl.F_SETSIG, 19)\n    except PermissionError: pass\n"
+        "    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getppid())\n"
+        f"    fcntl.fcntl(fd, fcntl.F_SETFL, {os.O_ASYNC})\n"
+        "os._exit(0)",
+        None,
+    ),
+    "limits": (
+        "import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))\n"
+        "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))",
+        True,
+    ),
+    "a place in the queue": (
+        "import os\ntry: os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)\n"
+        "finally: os.sched_setaffinity(os.getppid(), {0})",
+        True,
+    ),
+    "a stop": ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", True),
+}
+
+
+def here() -> sandbox.Child | None:
+    return sandbox._waiting.get(threading.current_thread())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_whatever_one_does_the_next_has_full_marks(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "CLOCK", 3)  # some only wait
+    source, kept = ATTACKS[name]
+    usual = sandbox.examine([AFTER], [{"name": "seen", "cases": [None]}]).answers["seen"][0]
+    before = here()
+    assert before is not None
+    sandbox.examine([source], [])
+    result = marked(write(tmp_path, first(f"{AFTER}\nassert seen == {usual['value']!r}, seen")))
+    assert (result.points, result.notes) == (FULL, []), said(result)
+    assert kept is None or (here() is before) == kept
+
+
+def test_what_reaches_others_or_stays_is_refused():
+    which = list(harness.PROCESSORS).index(platform.machine())
+    calls = {n: c[which] for n, c in harness.REFUSED.items() if len(c) > which}
+    calls |= {name: getattr(harness, name.upper())[which] for name in ("kill", "prlimit")}
+    source = LIBC + (
+        "done = {}\n"
+        f"for name, number in {calls}.items():\n"
+        "    result = libc.syscall(number, os.getppid(), 0, 0, 0, 0, 0)\n"
+        "    done[name] = (result, ctypes.get_errno())\n"
+        f"done['newer'] = libc.syscall({harness.NEWER}, 0), ctypes.get_errno()\n"
+        "mine = os.kill(os.getpid(), 0), __import__('resource').getrlimit(0)"
+    )
+    outcome = sandbox.examine([source], [{"name": "done", "cases": [None]}])
+    assert outcome.cells == {}
+    wanted = {name: [-1, errno.EPERM] for name in calls} | {"newer": [-1, errno.ENOSYS]}
+    assert outcome.answers["done"][0]["value"] == wanted
+
+
+@pytest.mark.skipif(not Path("/usr/include/asm-generic/unistd.h").exists(), reason="no headers")
+def test_the_numbers_of_calls_are_the_kernels():
+    specials = {name.lower(): getattr(harness, name) for name in ("CLONE", "KILL", "TGKILL")}
+    table = harness.REFUSED | specials | {"prlimit64": harness.PRLIMIT, "fcntl": harness.FCNTL}
+    generic = Path("/usr/include/asm-generic/unistd.h").read_text(encoding="utf-8")
+    found = Path("/usr/include").glob("x86_64-linux-gnu/asm/unistd_64.h")
+    headers = [(1, generic), *((0, path.read_text(encoding="utf-8")) for path in found)]
+    for which, text in headers:
+        numbers = dict(re.findall(r"define __NR(?:3264)?_(\w+) (\d+)\b", text))
+        for name, calls in table.items():
+            wanted = str(calls[which]) if which < len(calls) else None
+            assert numbers.get(name) == wanted, name
+
+
+def test_nothing_that_can_be_written_is_shared_with_what_is_loaded():
+    """Neither memory, nor files but the two pipes and /dev/null."""
+    sandbox.examine([], [])
+    child = here()
+    assert child is not None
+    (loaded,) = [p for p in child._own if "python" in p.name()]
+    maps = Path(f"/proc/{loaded.pid}/maps").read_text(encoding="utf-8").splitlines()
+    assert not [line for line in maps if line.split()[1][1::2] == "ws"]
+    files = [os.readlink(path) for path in Path(f"/proc/{loaded.pid}/fd").iterdir()]
+    assert sorted(name.partition(":")[0] for name in files) == [*["/dev/null"] * 3, "pipe", "pipe"]
+
+
+def test_a_sandbox_that_died_or_hangs_is_nobodys_fault(tmp_path):
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        sandbox.examine([], [])
+        child = here()
+        assert child is not None
+        child.limits = dataclasses.replace(child.limits, again=0.2)
+        for process in child._own - {psutil.Process(child.process.pid)}:
+            process.send_signal(number)
+        result = grade(A1, submission.read(write(tmp_path, solved())), SALT, YEAR)
+        assert (result.points, result.notes) == (FULL, []), said(result)
+        assert here() is not child
+        assert child.process.poll() is not None
+
+
+def test_a_big_question_that_nobody_reads_is_given_up():
+    limits = dataclasses.replace(sandbox.Limits(), cell=0.5, restarts=1)
+    waits = (
+        "import os, sys, time\nframe = sys._getframe()\n"
+        "while 'request' not in frame.f_locals: frame = frame.f_back\n"
+        "number = frame.f_locals['request']['number'].encode()\n"
+        """os.write(4, b'{"to": "%s"}\\n' % number)\ntime.sleep(1000)"""
+    )
+    outcome = sandbox.examine([waits, "#" * 10**6], [], limits=limits)
+    assert "did not read" in outcome.cells[1]
+
+
+def test_other_limits_are_those_of_another_sandbox():
+    sandbox.examine([], [])
+    limits = dataclasses.replace(sandbox.Limits(), disk=1)
+    outcome = sandbox.examine(["open('x', 'wb').write(bytes(2 * 10**6))"], [], limits=limits)
+    assert "File too large" in outcome.cells[0]
+
+
+def test_the_cpu_that_is_told_is_ones_own():
+    sandbox.examine([], [])
+    spent = [
+        sandbox.examine([source], []).cpu
+        for source in ("for n in range(2 * 10**7): pass", "pass", "while True: pass")
+    ]
+    assert 0.2 < spent[0] < 2
+    assert spent[1] < 0.5 * spent[0]
+    assert 2 < spent[2] < 3.5
 
 
 def test_there_is_no_network(tmp_path):
@@ -554,3 +757,21 @@ def test_a_grader_that_is_killed_leaves_nothing(course):
         grader.kill()
     assert len(started) >= 4
     assert not psutil.wait_procs(started, timeout=10)[1]
+
+
+def test_a_command_that_ends_leaves_nothing(course):
+    command = [sys.executable, "-m", "mamlkit", "grade", "a1", "in/s1.ipynb"]
+    seen: set[psutil.Process] = set()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as grader:
+        while grader.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                seen |= set(psutil.Process(grader.pid).children(recursive=True))
+            time.sleep(0.1)
+    assert grader.returncode == 0
+    assert len(seen) >= 4
+    assert not psutil.wait_procs(list(seen), timeout=10)[1]
+
+
+def test_the_command_leaves_no_sandbox_waiting(course):
+    assert run_command("in", "--salt", "salt.txt", "--out", "marks", "--year", str(YEAR)) == 0
+    assert not sandbox._waiting

@@ -3,18 +3,27 @@
 The child sees Python, its packages and an empty folder of its own; it has no network, can write
 nowhere else, and is killed when it is over its limits of time or memory. With it die all processes
 that it started.
+
+Starting a child costs seconds, nearly all of them for loading torch, so one serves many
+submissions, one after the other, each in a copy of the loaded process. What a copy can do to those
+after it is refused there or undone; whenever that is in doubt, the child is ended, and another one
+started.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import platform
+import secrets
 import select
 import shutil
 import site
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +32,13 @@ from typing import Any
 
 import psutil
 
+from mamlkit.course.grading import harness
 from mamlkit.errors import MamlkitError
 
-HARNESS = Path(__file__).with_name("harness.py")
 PACKAGE = Path(__file__).resolve().parents[2]
 SECRET = [PACKAGE / "course" / "assignments"]  # reference answers: the child finds an empty folder
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/fonts", "/etc/localtime")
+SYSTEM += ("/proc/cpuinfo",)  # torch chooses its code by it; of the rest of /proc there is nothing
 BOX = "/box"
 MEGABYTE = 1 << 20
 LONGEST = 4_000_000  # bytes that are read for one answer
@@ -45,6 +55,7 @@ class Limits:
     question: float = 2.0
     whole: float = 4.0  # of the student's code
     start: float = 30.0  # until Python and torch are there
+    again: float = 2.0  # until the box is emptied and a fresh copy is there
     memory: int = 1500
     disk: int = 200
     processes: int = 16
@@ -70,60 +81,86 @@ class Outcome:
 
 class Child:
     """The child process and the line to it. It loads torch once; a student's code runs in a copy of
-    it, so that a fresh start after an endless loop costs nothing.
+    it, so that a fresh start, after an endless loop or for the next student, costs nothing.
     """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None, limits: Limits):
-        self.limits, self.cpu, self._rest, self._number = limits, 0.0, b"", 0
+        self.command, self.limits, self.cpu = command, limits, 0.0
+        self._rest, self._counted = b"", 0.0
         self._between = 2 if env is None else 0  # bubblewrap's own processes
+        self._own: set[psutil.Process] = set()  # those in which no student's code runs
         self.process = subprocess.Popen(
             command,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=env,
             start_new_session=True,
         )
-        assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
         rlimits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": limits.disk * MEGABYTE}
         rlimits |= {"RLIMIT_AS": 8 * limits.memory * MEGABYTE}
         rlimits |= {"RLIMIT_CPU": int(limits.start + limits.whole)}  # if this process is killed
         with contextlib.suppress(Gone):  # the first request will say it
-            self._send({"limits": rlimits})
+            self._send({"limits": rlimits, "box": BOX if env is None else None}, limits.start)
 
     def request(self, message: dict[str, Any], seconds: float, what: str) -> dict[str, Any]:
         """Send, and wait for the answer; look at time and memory meanwhile."""
-        self._number += 1
+        number = secrets.token_hex(16)  # nobody answers what was not yet asked
         self._watch()
-        self._send({**message, "number": self._number})
+        self._send({**message, "number": number}, seconds)
         clock, cpu = time.monotonic() + CLOCK * seconds, self.cpu + seconds
         while True:
             reply = self._next_line()
             self._watch()
-            if reply.get("to") == self._number:
+            if reply.get("to") == number:
                 return reply
             if "ended" in reply and "go" not in message:  # or it tells of the copy before
                 raise Stopped("ended the process")
             if time.monotonic() > clock or self.cpu > cpu:
                 raise Stopped(f"took longer than {what}")
 
-    def renew(self) -> None:
-        """End the copy that runs a student's code, with all that it started; begin a fresh one."""
-        for process in self._theirs():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        end = time.monotonic() + 1
-        while self._theirs():  # it starts more than are ended: only the end of all ends it
-            if time.monotonic() > end:
-                raise Gone("could not be ended")
-            time.sleep(0.01)
+    def start(self) -> None:
+        """Wait until all is loaded, and begin the first copy."""
         self.request({"go": True}, self.limits.start, f"{self.limits.start:g} s to start")
+        self._own = set(self._tree()[: 1 + self._between])
 
-    def end(self) -> float:
-        """Kill the child and, the namespace of processes being its own, all that it started; return
-        the seconds of CPU that it took.
+    def stop(self) -> None:
+        """End the copy that runs a student's code, with all that it started, and forget what it
+        wrote; return when none of it is left, not even as a zombie, whose threads may still run.
         """
+        end = time.monotonic() + 5
+        while (tree := set(self._tree())) != self._own:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise Gone("could not be ended")
+            for process in tree - self._own:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            time.sleep(0.01)
+        self._watch()
+        self._rest = b""
+        assert self.process.stdout is not None
+        while self.process.stdout.read(1 << 16):
+            pass
+
+    def renew(self) -> None:
+        """Begin a fresh copy. If that does not go as it should, the child is not to be used."""
+        self.stop()
+        try:
+            self.request({"go": True}, self.limits.again, f"{self.limits.again:g} s to begin again")
+        except Stopped as stopped:
+            raise Gone(str(stopped)) from stopped
+
+    def spent(self) -> float:
+        """The seconds of CPU since this was last asked."""
+        before, self._counted = self._counted, self.cpu
+        return self.cpu - before
+
+    def end(self) -> None:
+        """Kill the child and, the namespace of processes being its own, all that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
@@ -131,15 +168,20 @@ class Child:
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
-        return self.cpu
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any], seconds: float) -> None:
         assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
-        except OSError as error:
-            raise Gone("ended the process") from error
+        rest, clock = json.dumps(message).encode() + b"\n", time.monotonic() + CLOCK * seconds
+        while True:
+            try:
+                rest = rest[self.process.stdin.write(rest) or 0 :]
+            except OSError as error:
+                raise Gone("ended the process") from error
+            if not rest:
+                return
+            if time.monotonic() > clock:
+                raise Gone("did not read what it was asked")
+            select.select([], [self.process.stdin], [], 0.05)
 
     def _next_line(self) -> dict[str, Any]:
         """What came, if a whole line did within a moment; {} if it is not what a child writes."""
@@ -169,10 +211,6 @@ class Child:
         except psutil.Error:
             return []
 
-    def _theirs(self) -> list[psutil.Process]:
-        """Those that a student's code runs in."""
-        return [p for p in self._tree()[1 + self._between :] if _alive(p)]
-
     def _watch(self) -> None:
         tree, cpu, used = self._tree(), 0.0, 0
         if len(tree) > self.limits.processes:
@@ -186,13 +224,6 @@ class Child:
         most = self.limits.memory * MEGABYTE
         if used > most and sum(map(_own_memory, tree)) > most:
             raise Stopped(f"used more than {self.limits.memory} MB of memory")
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
 
 
 def _own_memory(process: psutil.Process) -> int:
@@ -233,30 +264,64 @@ def examine(
     for _ in range(limits.restarts + 1):
         try:
             if child is None:
-                child = started(command, env, limits)
+                child = waiting(command, limits) or started(command, env, limits)
             else:
                 child.renew()
             run.go_on(child)
         except Stopped as stopped:
             if isinstance(stopped, Gone) and child is not None:
-                run.outcome.cpu += child.end()
+                child.end()
+                run.outcome.cpu += child.spent()
                 child = None
             if run.left > 0:
                 continue
         break
     if child is not None:
-        run.outcome.cpu += child.end()
+        try:
+            if env is not None or platform.machine() not in harness.PROCESSORS:
+                raise Gone("may have left something")
+            child.stop()
+            run.outcome.cpu += child.spent()
+            _waiting[threading.current_thread()] = child
+        except Stopped:
+            child.end()
+            run.outcome.cpu += child.spent()
     for question in questions:
         error = {"error": "was not asked: too many restarts, or the time was used up"}
         run.outcome.answers.setdefault(question["name"], [error])
     return run.outcome
 
 
+# Stopped children, for the next submission. With the thread that started it a child is killed
+# (bubblewrap's --die-with-parent), so no other thread may have it.
+_waiting: dict[threading.Thread, Child] = {}
+
+
+def waiting(command: Sequence[str], limits: Limits) -> Child | None:
+    """A child that served others before, and is as a new one; None if there is none."""
+    child = _waiting.pop(threading.current_thread(), None)
+    if child is None:
+        return None
+    with contextlib.suppress(Stopped):
+        if (child.command, child.limits) == (command, limits):
+            child.renew()
+            return child
+    child.end()
+    return None
+
+
+@atexit.register
+def end_waiting() -> None:
+    """End the children that wait, of all threads."""
+    while _waiting:
+        _waiting.popitem()[1].end()
+
+
 def started(command: Sequence[str], env: Mapping[str, str] | None, limits: Limits) -> Child:
     """A child in which no student's code has run: if it does not start, no student is to blame."""
     child = Child(command, env, limits)
     try:
-        child.renew()
+        child.start()
     except Stopped as stopped:
         child.end()
         words = ""
@@ -337,7 +402,7 @@ def child_command(trust: bool) -> tuple[list[str], dict[str, str] | None]:
         "LC_ALL": "C.UTF-8",
         "MAMLKIT_PROGRESS": "off",  # with --trust, a student's mk.check would write the teacher's
     }
-    python = [sys.executable, "-s", str(HARNESS)]
+    python = [sys.executable, "-s", str(harness.__file__)]
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         if not trust:
@@ -349,7 +414,7 @@ def child_command(trust: bool) -> tuple[list[str], dict[str, str] | None]:
             )
         return python, {**os.environ, **settings, "HOME": os.environ.get("HOME", BOX)}
     command = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
-    command += ["--uid", "1000", "--gid", "1000", "--proc", "/proc", "--dev", "/dev"]
+    command += ["--uid", "1000", "--gid", "1000", "--dev", "/dev"]
     for path in SYSTEM:
         command += ["--ro-bind-try", path, path]
     for path in dict.fromkeys([sys.base_prefix, sys.prefix, *site.getsitepackages(), str(PACKAGE)]):
