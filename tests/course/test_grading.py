@@ -151,11 +151,11 @@ SUBMISSIONS: dict[str, tuple[Cells, float, str]] = {
         FULL - 3,
         "is not right",
     ),
-    "forged result lines": (last(FORGED), 0, "is not right"),
+    "forged result lines": (last(FORGED), FULL, ""),
     "reads the reference": (last(LOOK_INSIDE), FULL, "ModuleNotFoundError"),
     "writes outside": (last(OUTSIDE), FULL, ""),
     "forks": (first("import os\nwhile True: os.fork()"), FULL, "PermissionError"),
-    "memory hog": (first("x = []\nwhile True: x.append(bytearray(10**7))"), FULL, "used more than"),
+    "memory hog": (first("x = []\nwhile True: x.append(b'x' * 10**8)"), FULL, "used more than"),
     "fills the disk": (
         first("f = open('x', 'wb')\nwhile True: f.write(bytes(10**7))"),
         FULL,
