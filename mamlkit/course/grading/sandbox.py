@@ -37,8 +37,8 @@ from mamlkit.errors import MamlkitError
 
 PACKAGE = Path(__file__).resolve().parents[2]
 SECRET = [PACKAGE / "course" / "assignments"]  # reference answers: the child finds an empty folder
-SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/fonts", "/etc/localtime")
-SYSTEM += ("/proc/cpuinfo",)  # torch chooses its code by it; of the rest of /proc there is nothing
+SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/fonts", "/etc/localtime"]
+SYSTEM += ["/proc/cpuinfo"]  # torch chooses its code by it; of the rest of /proc there is nothing
 BOX = "/box"
 MEGABYTE = 1 << 20
 LONGEST = 4_000_000  # bytes that are read for one answer
@@ -72,7 +72,9 @@ class Gone(Stopped):
 
 @dataclass
 class Outcome:
-    """What came of a submission: errors by cell, answers by question, seconds of CPU."""
+    """What came of a submission: errors by cell, answers by question, seconds of CPU of its own,
+    without those in which a sandbox loads torch.
+    """
 
     cells: dict[int, str] = field(default_factory=dict)
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -261,10 +263,12 @@ def examine(
     """
     command, env = child_command(trust)
     run, child = _Run(cells, questions, limits), None
-    for _ in range(limits.restarts + 1):
+    for restart in range(limits.restarts + 1):
         try:
             if child is None:
                 child = waiting(command, limits) or started(command, env, limits)
+                if not restart:
+                    child.spent()  # to load torch again is on whoever ended the child before
             else:
                 child.renew()
             run.go_on(child)
