@@ -151,7 +151,7 @@ SUBMISSIONS: dict[str, tuple[Cells, float, str]] = {
         FULL - 3,
         "is not right",
     ),
-    "forged result lines": (last(FORGED), 0, "is not right"),
+    "forged result lines": (last(FORGED), FULL, ""),
     "reads the reference": (last(LOOK_INSIDE), FULL, "ModuleNotFoundError"),
     "writes outside": (last(OUTSIDE), FULL, ""),
     "forks": (first("import os\nwhile True: os.fork()"), FULL, "PermissionError"),

@@ -37,8 +37,17 @@ from mamlkit.errors import MamlkitError
 
 PACKAGE = Path(__file__).resolve().parents[2]
 SECRET = [PACKAGE / "course" / "assignments"]  # reference answers: the child finds an empty folder
-SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/fonts", "/etc/localtime")
-SYSTEM += ("/proc/cpuinfo",)  # torch chooses its code by it; of the rest of /proc there is nothing
+# Torch chooses its code by /proc/cpuinfo; of the rest of /proc there is nothing.
+SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/etc/ld.so.cache",
+    "/etc/fonts",
+    "/etc/localtime",
+    "/proc/cpuinfo",
+)
 BOX = "/box"
 MEGABYTE = 1 << 20
 LONGEST = 4_000_000  # bytes that are read for one answer
