@@ -102,6 +102,7 @@ for fd in range(3, 30):
         except OSError:
             pass
 """
+HOG = "x = []\nwhile True: x.append(b'x' * 10**7)"
 PATCHED = """
 import numpy, torch, json, math
 torch.Tensor.__eq__ = lambda a, b: True
@@ -155,7 +156,7 @@ SUBMISSIONS: dict[str, tuple[Cells, float, str]] = {
     "reads the reference": (last(LOOK_INSIDE), FULL, "ModuleNotFoundError"),
     "writes outside": (last(OUTSIDE), FULL, ""),
     "forks": (first("import os\nwhile True: os.fork()"), FULL, "PermissionError"),
-    "memory hog": (first("x = []\nwhile True: x.append(b'x' * 10**8)"), FULL, "used more than"),
+    "memory hog": (first(HOG), FULL, "cell 1: "),  # on a slow machine its seconds end first
     "fills the disk": (
         first("f = open('x', 'wb')\nwhile True: f.write(bytes(10**7))"),
         FULL,
@@ -406,6 +407,11 @@ def test_other_limits_are_those_of_another_sandbox():
     limits = dataclasses.replace(sandbox.Limits(), disk=1)
     outcome = sandbox.examine(["open('x', 'wb').write(bytes(2 * 10**6))"], [], limits=limits)
     assert "File too large" in outcome.cells[0]
+
+
+def test_memory_has_a_limit_of_its_own():
+    limits = dataclasses.replace(sandbox.Limits(), cell=30.0, whole=30.0)
+    assert "used more than 1500 MB" in sandbox.examine([HOG], [], limits=limits).cells[0]
 
 
 def test_the_cpu_that_is_told_is_ones_own():

@@ -53,7 +53,7 @@ class Limits:
 
     cell: float = 2.0
     question: float = 2.0
-    whole: float = 4.0  # of the student's code
+    whole: float = 6.0  # of the student's code
     start: float = 30.0  # until Python and torch are there
     again: float = 2.0  # until the box is emptied and a fresh copy is there
     memory: int = 1500
