@@ -101,6 +101,7 @@ def evaluate(
     seed: int = 1,
     loss: Loss | None = None,
     predictions: bool = False,
+    every_step: bool = True,
     chunk_size: int | None = None,
 ) -> Curve:
     """Adapt ``learner`` to new tasks and measure the query loss after each inner step.
@@ -118,16 +119,20 @@ def evaluate(
         seed: fixes the tasks; take another than for training and for tuning.
         loss: judges the query; None takes the learner's own loss, or :func:`mamlkit.losses.mse`.
         predictions: return what was predicted, point by point, too.
+        every_step: False judges the query after the last step alone, which of many steps takes
+            about half the time; ``losses`` is then ``[n_tasks, 1]``.
         chunk_size: compute this many tasks at a time, to save memory.
 
     Raises:
         MamlkitError: if ``learner`` is no learner, or ``steps`` are asked of one that has none.
     """
     batch = new_tasks(family, shots, n_tasks, queries, seed)
-    curve = curve_of(learner, batch, steps, loss, chunk_size)
+    curve = curve_of(learner, batch, steps, loss, chunk_size, every_step)
     if not predictions:
         return curve
-    told = curve_of(learner, batch, steps, lambda predict, query: predict(query.x), chunk_size)
+    told = curve_of(
+        learner, batch, steps, lambda predict, query: predict(query.x), chunk_size, every_step
+    )
     return replace(curve, predictions=told.losses, query=batch.query)
 
 

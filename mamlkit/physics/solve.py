@@ -11,14 +11,13 @@ import torch
 from scipy import optimize
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from mamlkit.checks import count, number, one_of
 from mamlkit.errors import MamlkitError
 from mamlkit.learners.base import Weights, flatten, unflatten
+from mamlkit.learners.recorded import recorded
 from mamlkit.losses import Loss
 from mamlkit.physics.pde import relative_l2
-from mamlkit.training.gradients import replayed, simplify
 
 Method = Literal["adam", "lbfgs"]
 
@@ -83,8 +82,8 @@ def refine(
         theta = unflatten(flat, named)
         return measure(lambda x: functional_call(model, theta, (x,)), data)
 
-    step = _recorded(vmap(grad_and_value(value)), start, groups[0][0])
-    error = _recorded(vmap(partial(value, measure=judge)), start, groups[0][1])
+    step = recorded(vmap(grad_and_value(value)), start, groups[0][0])
+    error = recorded(vmap(partial(value, measure=judge)), start, groups[0][1])
     found = []
     for group in groups:
         flat, *history, seconds = solver(step, error, start, *group, steps)
@@ -105,18 +104,6 @@ def steps_to(errors: Tensor, level: float = 1e-2) -> Tensor:
 
 def _one_by_one(tasks: Any) -> list[Any]:
     return [type(tasks)(*(leaf[i : i + 1] for leaf in tasks)) for i in range(len(tasks[0]))]
-
-
-def _recorded(function: Any, flat: Tensor, data: Any) -> Any:
-    """``function(flat, data)``, recorded for tensors of these shapes, to be replayed."""
-
-    def call(flat: Tensor, *leaves: Tensor) -> Any:
-        return function(flat, type(data)(*leaves))
-
-    graph = make_fx(call, tracing_mode="fake", _allow_non_fake_inputs=True)(flat, *data)
-    simplify(graph)
-    step = replayed(graph)
-    return torch.no_grad()(lambda flat, data: step(flat, *data))
 
 
 def _adam(

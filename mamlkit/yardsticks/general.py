@@ -20,7 +20,8 @@ from mamlkit.learners.base import Weights, run_model, taken
 from mamlkit.learners.beliefs import Belief, Gaussian
 from mamlkit.learners.checking import as_data, as_numbers, check_model, check_size
 from mamlkit.learners.maml import MAML
-from mamlkit.learners.vectorise import each, vectorised
+from mamlkit.learners.recorded import repeated
+from mamlkit.learners.vectorise import each, grad, vectorised
 from mamlkit.losses import Loss, Predict, as_loss, mse
 from mamlkit.models import copied
 from mamlkit.tasks.base import Family, Readings, check_family, weighted
@@ -105,6 +106,7 @@ class FromScratch:
             return run_model(self.model, weights, taken(x.to(like.device), self.model, like))
         return run_model(self.model, weights, x.to(like)).to(x)
 
+    @torch.no_grad()
     @vectorised
     def adapt_tasks(self, support: Any) -> Weights:
         """Train on many tasks side by side, one network each: leaves ``[n_tasks, ...]`` of the
@@ -113,7 +115,7 @@ class FromScratch:
         """
         n_tasks = len(support[0])
         weights = {
-            name: w.detach().expand(n_tasks, *w.shape).clone().requires_grad_()
+            name: w.detach().expand(n_tasks, *w.shape).clone()
             for name, w in self.model.named_parameters()
             if w.requires_grad  # what is frozen stays as it is
         }
@@ -121,12 +123,13 @@ class FromScratch:
         def task_loss(w: Weights, data: Any) -> Tensor:
             return self.loss(lambda x: functional_call(self.model, w, (x,)), data)
 
+        gradients = repeated(each(grad(task_loss)), self.steps, weights, support)
         optimiser = torch.optim.Adam(weights.values(), lr=self.lr, fused=True)
         for _ in range(self.steps):
-            optimiser.zero_grad()
-            torch.autograd.backward(each(task_loss)(weights, support).sum())
+            for name, gradient in gradients(weights, support).items():
+                weights[name].grad = gradient.contiguous()  # the fused kernel asks for it
             optimiser.step()
-        return {name: w.detach() for name, w in weights.items()}
+        return weights
 
 
 @remade

@@ -28,7 +28,8 @@ from torch import Tensor
 
 import mamlkit as mk
 from mamlkit.evaluation.costs import peak_bytes
-from mamlkit.training.gradients import Compile, capture, meta_gradients, replayed
+from mamlkit.learners.recorded import replayed
+from mamlkit.training.gradients import Compile, capture, meta_gradients
 from tests.benchmarks.__main__ import by_training
 from tests.benchmarks.workloads import WORKLOADS, Workload, finn, gradient_of, mlp
 

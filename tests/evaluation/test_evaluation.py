@@ -151,6 +151,14 @@ def test_the_losses_at_the_end_are_the_last_of_the_curve(maker: Any) -> None:
     assert whole.shape[1] > 1
     assert learner.episodes(batch, every_step=False).query.shape[1] == 1
     torch.testing.assert_close(final_losses(learner, batch, None, 7), whole[:, -1])
+    settings = {"n_tasks": 20, "queries": 10, "predictions": True}
+    last, curve = (
+        mk.evaluate(learner, mk.tasks.Sinusoid(), 5, every_step=every, **settings)
+        for every in (False, True)
+    )
+    torch.testing.assert_close(last.losses, curve.losses[:, -1:])
+    assert curve.predictions is not None
+    torch.testing.assert_close(last.predictions, curve.predictions[:, -1:])
 
 
 def test_one_after_another_uses_one_thread_of_the_blas_and_gives_the_rest_back() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import mamlkit as mk
 from mamlkit import yardsticks as ys
+from mamlkit.learners.recorded import WORTH_CALLS
 from mamlkit.yardsticks.general import polynomial
 from mamlkit.yardsticks.latent import interpolate, training_curves
 from tests.helpers import F64, normal
@@ -282,13 +283,14 @@ def test_fluids_against_the_anchors_of_experiment_e10() -> None:
     assert list(order.sort_values(ascending=False).index) == list(learners)
 
 
-def test_from_scratch_is_adam_on_the_support() -> None:
+@pytest.mark.parametrize("steps", [7, WORTH_CALLS])
+def test_from_scratch_is_adam_on_the_support(steps: int) -> None:
     x, y = points(5)
     model = mk.models.MLP(1, 1, hidden=(4,), seed=2).double()
-    predict = ys.FromScratch(model, lr=0.02, steps=7).adapt(x, y)
+    predict = ys.FromScratch(model, lr=0.02, steps=steps).adapt(x, y)
     trained = mk.models.MLP(1, 1, hidden=(4,), seed=2).double()
     optimiser = torch.optim.Adam(trained.parameters(), lr=0.02)
-    for _ in range(7):
+    for _ in range(steps):
         optimiser.zero_grad()
         torch.nn.functional.mse_loss(trained(x), y).backward()
         optimiser.step()
