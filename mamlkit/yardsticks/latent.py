@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -350,9 +351,7 @@ class GaussianProcess:
     @property
     def kernel(self) -> Any:
         """The fitted kernel of scikit-learn, signal + noise."""
-        from sklearn.gaussian_process.kernels import WhiteKernel
-
-        return (_signal(1.0, 1.0) + WhiteKernel()).clone_with_theta(self.theta)
+        return _fitted(self.theta)
 
     def _at(self, x: Tensor) -> Any:
         return (x.double() if self.inputs is None else self.inputs(x.double())).numpy()
@@ -468,6 +467,14 @@ def _signal(size: float, width: float) -> Any:
     sizes = (1e-6 * size, 1e6 * size)
     linear = ConstantKernel(size, sizes) * DotProduct(0.0, "fixed")
     return linear + ConstantKernel(size, sizes) * RBF(width / 4, (width / 100, 100 * width))
+
+
+@lru_cache  # scikit-learn takes longer to make it than to use it
+def _fitted(theta: tuple[float, ...]) -> Any:
+    """Signal + noise, their sizes as found."""
+    from sklearn.gaussian_process.kernels import WhiteKernel
+
+    return (_signal(1.0, 1.0) + WhiteKernel()).clone_with_theta(theta)
 
 
 def training_curves(family: Family, n_tasks: int, seed: int) -> tuple[Tensor, Tensor, Physics]:
