@@ -32,7 +32,13 @@ def recorded(function: Callable[..., Any], *inputs: Any) -> Callable[..., Any]:
         graph = make_fx(of_tensors, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
     simplify(graph)
     step = replayed(graph)
-    return torch.no_grad()(lambda *inputs: step(*leaves(inputs)))
+
+    @torch.no_grad()
+    def replay(*inputs: Any) -> Any:
+        with torch._C.DisableTorchFunction():  # what modes change has been changed in the record
+            return step(*leaves(inputs))
+
+    return replay
 
 
 def repeated(function: Callable[..., Any], calls: int, *inputs: Any) -> Callable[..., Any]:
