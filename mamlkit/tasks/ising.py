@@ -63,7 +63,7 @@ def swendsen_wang(
     rng = _numpy(check_generator(generator))
     shape = (len(strengths), side * side)
     spins = np.ones(shape, np.int8) if aligned else 2 * rng.integers(0, 2, shape, np.int8) - 1
-    site = np.arange(side * side, dtype=np.int32).reshape(side, side)
+    site = np.arange(side * side).reshape(side, side)
     steps = [np.roll(site, (-down, -right), (0, 1)).ravel() for down, right in bonds]
     neighbours = np.stack(steps, axis=1)  # [sites, bonds]
     kept = []
@@ -84,11 +84,14 @@ def _sweep(
     chains, sites = spins.shape
     content = np.sign(couplings).astype(np.int8)[:, None]  # s_i s_j where a bond is content
     hold = -np.expm1(-2 * np.abs(couplings)).astype(np.float32)[:, None]
-    held = spins[:, :, None] * spins[:, neighbours] == content  # [chains, sites, bonds]
+    held = spins[:, :, None] * spins.take(neighbours, axis=1) == content  # [chains, sites, bonds]
     held &= rng.random(held.shape, dtype=np.float32) < hold
-    other = (sites * np.arange(chains, dtype=np.int32))[:, None, None] + neighbours
-    row = np.concatenate([[0], np.cumsum(held.sum(2).ravel())]).astype(np.int32)
-    graph = csr_array((np.ones(row[-1]), other[held], row), shape=2 * (spins.size,))
+    bond = np.flatnonzero(held)  # in order of chains, then sites
+    chain, which = np.divmod(bond, neighbours.size)
+    other = (sites * chain + neighbours.ravel()[which]).astype(np.int32)
+    at_site = np.bincount(bond // neighbours.shape[1], minlength=spins.size)
+    row = np.concatenate([[0], np.cumsum(at_site)]).astype(np.int32)
+    graph = csr_array((np.ones(row[-1]), other, row), shape=2 * (spins.size,))
     n, cluster = connected_components(graph, directed=False)
     turn = 2 * rng.integers(0, 2, n, np.int8) - 1
     return spins * turn[cluster].reshape(chains, sites)
@@ -139,7 +142,10 @@ def correlations(x: Tensor) -> Tensor:
     ``[.., h, w]``, by the Fourier transform of S(k). C(r) = C(-r); :func:`distances` names each
     pair once.
     """
-    return torch.fft.ifft2(structure_factor(x)).real
+    half = torch.fft.rfft2(_real(x))  # S(k) = S(-k)
+    sites = x.shape[-1] * x.shape[-2]
+    square = half.real.square() + half.imag.square()
+    return torch.fft.irfft2(square / sites, s=x.shape[-2:])
 
 
 def distances(side: int) -> Tensor:

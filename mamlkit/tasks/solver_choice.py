@@ -266,6 +266,20 @@ def _features() -> tuple[Array, Array]:
     return np.stack([features(p) for p in probed]), np.array([p.calls for p in probed])
 
 
+@cache
+def _log_work() -> Array:
+    """Of all rows of the table: log10 of the work, ``[n, methods]``."""
+    return np.log10(np.nan_to_num(_table().calls, nan=10.0 * CAP))
+
+
+@cache
+def _rows_of(equation: str, part: str | None) -> Array:
+    """The rows of the table that are of this equation and part; of all parts if None."""
+    table = _table()
+    both = zip(table.equations, table.parts, strict=True)
+    return np.array([i for i, (e, p) in enumerate(both) if e == equation and part in (None, p)])
+
+
 class SolverChoice(Family):
     """Which method for which instance? One task is one equation; its points are instances.
 
@@ -350,25 +364,22 @@ class SolverChoice(Family):
     ) -> TaskBatch:
         """Instances of the equations, each at most once in a task."""
         names = [list(EQUATIONS)[int(number)] for number in physics["equation"]]
-        rows = np.array(self._rows(every=True))
-        of = np.array([_table().equations[i] for i in rows])
         drawn = []
         for name in names:
-            own = rows[of == name]
+            own = _rows_of(name, self.part)
             order = torch.randperm(len(own), generator=generator)[: shots + queries]
             drawn.append(own[order.numpy()])
         index = np.stack(drawn)  # [n_tasks, shots + queries]
-        work = np.nan_to_num(_table().calls, nan=10.0 * CAP)
-        x, y = (torch.tensor(a[index]) for a in (_features()[0], np.log10(work)))
+        x, y = (torch.tensor(a[index]) for a in (_features()[0], _log_work()))
         parts = ((a[:, :shots], a[:, shots:]) for a in (x, y))
         (x, x_new), (y, y_new) = parts
         return TaskBatch(Data(x, y), Data(x_new, y_new), physics)
 
-    def _rows(self, every: bool = False) -> list[int]:
-        """The rows of the table: of this part, and of the equations that are held (or of all)."""
+    def _rows(self) -> list[int]:
+        """The rows of the table: of this part, and of the equations that are held."""
         table, members = _table(), self.members
         assert members is not None
-        held = {name for i, name in enumerate(EQUATIONS) if every or i in members.tolist()}
+        held = {name for i, name in enumerate(EQUATIONS) if i in members.tolist()}
         return [
             i
             for i, (e, part) in enumerate(zip(table.equations, table.parts, strict=True))

@@ -22,17 +22,16 @@ CHUNK = 2_000_000  # numbers of a basis that are held at a time
 
 
 def grid_of(shape: Shape, refine: float = 1.0) -> dict[str, Tensor]:
-    """Midpoints of equal cells over the ranges of a law, ``[cells]`` by name: a uniform prior as a
-    sum. ``refine=2`` makes twice as many for each number.
+    """Midpoints of equal cells over the ranges of a law, a uniform prior as a sum: each number by
+    name, along an axis of its own before one for readings, ``[nodes, 1]``, or ``[nodes, 1, 1]`` and
+    ``[nodes, 1]`` of two. ``refine=2`` makes twice as many for each number.
     """
-    axes = []
-    for nodes, (low, high) in zip(NODES[len(shape.ranges)], shape.ranges.values(), strict=True):
-        n = max(1, round(refine * nodes))
-        axes.append(low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n)
-    if not axes:
-        return {}
-    values = torch.cartesian_prod(*axes).reshape(-1, len(axes))  # [cells, numbers]
-    return dict(zip(shape.ranges, values.unbind(1), strict=True))
+    grid: dict[str, Tensor] = {}
+    for name, nodes in zip(shape.ranges, NODES[len(shape.ranges)], strict=True):
+        n, (low, high) = max(1, round(refine * nodes)), shape.ranges[name]
+        cells = low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        grid[name] = cells.reshape(-1, *[1] * (len(shape.ranges) - len(grid)))
+    return grid
 
 
 def log_evidence(shape: Shape, sets: Tensor, noise: float, refine: float = 1.0) -> Tensor:
@@ -72,13 +71,14 @@ def least_squares(shape: Shape, sets: Tensor, refine: float = 1.0) -> Tensor:
 def _moments(shape: Shape, sets: Tensor, refine: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """G ``[m, cells, k, k]``, c ``[m, cells, k, 1]`` and y^T y ``[m, 1]``, some sets at a time."""
     grid = grid_of(shape, refine)
-    cells = len(next(iter(grid.values()))) if grid else 1
+    cells = math.prod(len(values) for values in grid.values())
     size = max(1, CHUNK // (cells * sets.shape[1] * shape.amplitudes()))
     for i in range(0, len(sets), size):
         x, y = sets[i : i + size].double().unbind(-1)  # [m, n] each
-        basis = shape.basis(x[:, None], **{name: v[:, None] for name, v in grid.items()})
-        b = torch.stack(basis, dim=-1)  # [m, cells, n, k]
-        yield b.mT @ b, b.mT @ y[:, None, :, None], y.square().sum(-1)[:, None]
+        # What one number alone moves is computed once for all values of the other.
+        basis = shape.basis(x.reshape(-1, *[1] * len(grid), x.shape[1]), **grid)
+        b = torch.stack(basis, dim=-2).reshape(len(x), cells, -1, x.shape[1])  # [m, cells, k, n]
+        yield b @ b.mT, b @ y[:, None, :, None], y.square().sum(-1)[:, None]
 
 
 def log_residuals(
