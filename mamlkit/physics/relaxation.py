@@ -35,7 +35,7 @@ class Stencil(NamedTuple):
 
     def neighbours(self, u: Array) -> Array:
         """What the four neighbours of each cell add, ``[tasks, N, N]``."""
-        total = np.zeros_like(u)
+        total = np.zeros(u.shape)  # also where u is whole numbers
         total[:, 1:] = self.west[:, 1:] * u[:, :-1]
         total[:, :-1] += self.east[:, :-1] * u[:, 1:]
         total[:, :, 1:] += self.south[:, :, 1:] * u[:, :, :-1]

@@ -30,6 +30,7 @@ def test_the_matrix_is_the_operator() -> None:
     np.testing.assert_allclose(inside, 0, atol=1e-12)
     np.testing.assert_allclose(loss[0, -1, 1:-1], 0, atol=1e-12)  # the east wall lets nothing out
     assert (loss[0, 0] > 0).all()
+    np.testing.assert_array_equal(HARD.apply(np.ones((3, N, N), int)), loss)
 
 
 def test_it_is_the_diffusion_equation() -> None:
