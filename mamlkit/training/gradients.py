@@ -35,7 +35,7 @@ Compile = bool | Literal["auto", "capture"]
 Chunk = Callable[[TaskBatch], Sequence[Tensor]]  # -> [*gradients, loss [], support losses]
 Place = tuple[dict[str, Tensor | None], str]  # where a module keeps a tensor, and its name there
 #: "auto" records a step where this many iterations are left, which eager would need so long for.
-WORTH_ITERATIONS, WORTH_SECONDS = 500, 2.0
+WORTH_ITERATIONS, WORTH_SECONDS = 250, 1.0
 TRIED = 5  # so many batches tell how long a step takes
 MOST_KINDS = 100  # of batches and states; where there are more, none comes often
 

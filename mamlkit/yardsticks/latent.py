@@ -437,25 +437,27 @@ class GaussianProcess:
         """Condition on ``x [n, d_in]``, ``y [n, 1]``; mean and variance of the law, the fitted
         noise not included.
         """
-        from sklearn.gaussian_process import GaussianProcessRegressor
+        from scipy.linalg import cho_solve, cholesky, solve_triangular
 
         x, y, weight = one_output("GaussianProcess", x, y)
         x, y, weight = (t[weight[:, 0] > 0] for t in (x, y, weight))
-        mean = self.mean.curve
+        mean, known = self.mean.curve, self._at(x)
         signal, noise = self.kernel.k1, self.kernel.k2.noise_level
-        alpha = noise / weight[:, 0].double().numpy()
-        process = GaussianProcessRegressor(signal, alpha=alpha, optimizer=None)
-        if len(x):  # with nothing measured it predicts what it knew before
-            process.fit(self._at(x), (y - mean(x))[:, 0].double().numpy())
+        if measured := len(x) > 0:  # else it predicts what it knew before
+            white = np.diag(noise / weight[:, 0].double().numpy())
+            lower = cholesky(signal(known) + white, lower=True)  # [n, n]
+            pull = cho_solve((lower, True), (y - mean(x)).double().numpy())  # [n, 1]
 
         def distribution(x_new: Tensor) -> Gaussian:
-            at = self._at(x_new)
-            with warnings.catch_warnings():  # rounding leaves less than nothing where all is known
-                warnings.filterwarnings("ignore", "Predicted variances smaller than 0")
-                found = process.predict(at, return_std=True)
-            residual, deviation = (torch.as_tensor(part).reshape(-1, 1) for part in found)
-            y_new = mean(x_new) + residual.to(x_new.dtype)
-            return Gaussian(y_new, (deviation**2).to(x_new.dtype))
+            at, y_new = self._at(x_new), mean(x_new)
+            variance = signal.diag(at)  # [m]
+            if measured:
+                across = signal(at, known)  # [m, n]
+                told = solve_triangular(lower, across.T, lower=True)  # [n, m]
+                y_new = y_new + torch.as_tensor(across @ pull).to(x_new.dtype)
+                # Rounding leaves less than nothing where all is known.
+                variance = (variance - (told**2).sum(0)).clip(min=0)
+            return Gaussian(y_new, torch.as_tensor(variance)[:, None].to(x_new.dtype))
 
         return Belief(distribution, noise=noise**0.5)
 
