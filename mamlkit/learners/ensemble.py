@@ -87,6 +87,13 @@ class Stacked(MetaLearner):
         """
         return self._each(lambda learner: learner.inner_path(support, steps))
 
+    def alone(self, member: int) -> Any:
+        """A copy of one member, the first is 0, as a learner of its own."""
+        own = copied(self.learner)
+        for stacked in own.parameters():
+            stacked.data = stacked.data[member].clone()
+        return own
+
     def extra_repr(self) -> str:
         """The number of members and their settings, to tell checkpoints apart."""
         return f"members={self.members}, {self.learner.extra_repr()}"

@@ -17,7 +17,6 @@ from mamlkit.learners.beliefs import AdaptedGaussian, Belief, Gaussian
 from mamlkit.learners.ensemble import Stacked
 from mamlkit.learners.meta import MetaLearner
 from mamlkit.learners.vectorise import each, vectorised
-from mamlkit.models import copied
 from mamlkit.tasks.base import TaskBatch
 from mamlkit.tasks.mixture import LABEL
 
@@ -119,13 +118,6 @@ class Specialists(Stacked):
 
         noise = self._each(lambda head: head.noise)  # [members, d_out]
         return Belief(distribution, noise=(shares[..., 0] * noise**2).sum(0).sqrt())
-
-    def head(self, kind: int) -> BayesianHead:
-        """A copy of the head of one kind, for whoever is told it."""
-        own: Any = copied(self.learner)
-        for stacked in own.parameters():
-            stacked.data = stacked.data[kind].clone()
-        return own
 
     def extra_repr(self) -> str:
         """The number of heads and their settings, to tell checkpoints apart."""

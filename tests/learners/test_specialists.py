@@ -68,11 +68,11 @@ def test_a_head_taken_out_is_the_one_put_in() -> None:
     heads = [head(seed) for seed in (4, 7)]
     both = mk.Specialists(lambda j: heads[j], 2)
     for j in range(2):
-        twin = both.head(j)
+        twin = both.alone(j)
         assert torch.equal(twin.adapt(X, Y)(NEW), heads[j].adapt(X, Y)(NEW))
         with torch.no_grad():
             twin.prior_mean.add_(1.0)
-    assert torch.equal(both.head(1).prior_mean, heads[1].prior_mean)
+    assert torch.equal(both.alone(1).prior_mean, heads[1].prior_mean)
 
 
 def test_training_trains_the_head_of_the_label_alone(mixture: Mixture) -> None:
@@ -111,7 +111,7 @@ def test_what_is_trained_knows_its_kind(mixture: Mixture, tmp_path: Path) -> Non
     ]
     label = batch.physics["family"][:60]
     assert (torch.tensor(found) == label).float().mean() > 0.85
-    rows = {"average": learner, "head 0": learner.head(0)}
+    rows = {"average": learner, "head 0": learner.alone(0)}
     table = mk.compare(rows, mixture, 2, n_tasks=100, loss=mk.losses.mse)["mean"]
     assert table["average"] < 0.2 * table["head 0"]
     mk.save(learner, tmp_path / "a")

@@ -290,9 +290,9 @@ def test_a_member_trains_as_it_would_alone(name: str) -> None:
     single = [mk.meta_train(learner, mk.tasks.Sinusoid(), **run).outer_loss for learner in alone]
     np.testing.assert_allclose(total, np.sum(single, axis=0), rtol=1e-9)
     for i, learner in enumerate(alone):
-        stacked = ensemble.member.learner.named_parameters()
-        for (key, theirs), (_, ours) in zip(learner.named_parameters(), stacked, strict=True):
-            torch.testing.assert_close(ours[i], theirs, rtol=1e-7, atol=1e-9, msg=key)
+        taken_out = ensemble.alone(i).named_parameters()
+        for (key, theirs), (_, ours) in zip(learner.named_parameters(), taken_out, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9, msg=key)
 
 
 @pytest.mark.parametrize("name", ["Meta-SGD", "head only", "CAVIA", "Bayesian head"])

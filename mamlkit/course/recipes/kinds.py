@@ -161,7 +161,7 @@ def rows_of(row: str, learner: Any, part: str = "test") -> dict[str, list[float]
     """
     found = {row: errors(learner, part, told=row == "told")}
     if row == "average":
-        found["told the kind"] = errors([learner.head(i) for i in range(len(NAMES))], part)
+        found["told the kind"] = errors([learner.alone(i) for i in range(len(NAMES))], part)
         learner.average = False
         found["chosen"] = errors(learner, part)
         learner.average = True
@@ -178,7 +178,7 @@ def trained(name: str, seed: int, family: Family, times: int = 1) -> Any:
 
 def without(specialists: Specialists, kinds: Sequence[str]) -> Specialists:
     """The specialists of all other kinds."""
-    others = [specialists.head(i) for i, name in enumerate(NAMES) if name not in kinds]
+    others = [specialists.alone(i) for i, name in enumerate(NAMES) if name not in kinds]
     return Specialists(lambda j: others[j], len(others))
 
 
