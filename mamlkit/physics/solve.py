@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
@@ -37,7 +38,7 @@ class Refined(NamedTuple):
 
 
 def refine(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module],
     support: Any,
     query: Any,
     loss: Loss,
@@ -50,7 +51,8 @@ def refine(
     """Train ``model`` on each task by itself from its weights as they are, and watch the error.
 
     Args:
-        model: the network; it is left as it is. Its type is that of the data: take float64.
+        model: the network; it is left as it is. Its type is that of the data: take float64. Or a
+            list of networks that differ in their weights alone, one for each task.
         support: what is trained on, leaves ``[n_tasks, ..]``.
         query: what is judged on; it has no part in training.
         loss: ``(predict, data) -> scalar``, such as ``pde.residual_loss(pde.burgers)``.
@@ -63,6 +65,13 @@ def refine(
     steps = count("steps", steps)
     number("lr", lr, positive=True)
     one_of("method", method, ("adam", "lbfgs"))
+    models, n_tasks = [model] if isinstance(model, nn.Module) else list(model), len(support[0])
+    if len({_design(each) for each in models}) != 1 or len(models) not in (1, n_tasks):
+        raise MamlkitError(
+            f"refine() takes one network for all tasks, or one for each of the {n_tasks}, all "
+            f"alike but for their weights; {len(models)} were given."
+        )
+    model = models[0]
     own = next(model.parameters()).dtype
     given = {leaf.dtype for leaf in (*support, *query)}
     if given != {own}:
@@ -71,22 +80,24 @@ def refine(
             "type, best with model.double() and data in float64."
         )
     named = {name: w.detach() for name, w in model.named_parameters()}
+    starts = torch.stack([flatten(dict(each.named_parameters())).detach() for each in models])
+    starts = starts.repeat(n_tasks // len(models), 1)  # [n_tasks, P]
     solver: Any = partial(_adam, lr=lr)
-    groups = [(support, query)]  # side by side
+    groups = [(starts, support, query)]  # side by side
     if method == "lbfgs":
         solver = _lbfgs
-        groups = list(zip(_one_by_one(support), _one_by_one(query), strict=True))
-    start = flatten(named).repeat(len(groups[0][0][0]), 1)  # [tasks of a group, P]
+        groups = list(zip(starts[:, None], *map(_one_by_one, (support, query)), strict=True))
 
     def value(flat: Tensor, data: Any, measure: Loss = loss) -> Tensor:
         theta = unflatten(flat, named)
         return measure(lambda x: functional_call(model, theta, (x,)), data)
 
-    step = recorded(vmap(grad_and_value(value)), start, groups[0][0])
-    error = recorded(vmap(partial(value, measure=judge)), start, groups[0][1])
+    start, points, asked = groups[0]
+    step = recorded(vmap(grad_and_value(value)), start, points)
+    error = recorded(vmap(partial(value, measure=judge)), start, asked)
     found = []
     for group in groups:
-        flat, *history, seconds = solver(step, error, start, *group, steps)
+        flat, *history, seconds = solver(step, error, *group, steps)
         shared = torch.tensor(seconds, dtype=own).expand(len(flat), -1)
         found.append((flat, *(torch.stack(each, -1) for each in history), shared))
     flat, losses, errors, seconds = (torch.cat(each) for each in zip(*found, strict=True))
@@ -100,6 +111,12 @@ def steps_to(errors: Tensor, level: float = 1e-2) -> Tensor:
     below = errors <= number("level", level, positive=True)
     first = below.int().argmax(-1).to(errors.dtype)
     return torch.where(below.any(-1), first, torch.inf)
+
+
+def _design(model: nn.Module) -> Hashable:
+    """What networks that differ in their weights alone have in common."""
+    fixed = tuple((name, tuple(b.flatten().tolist())) for name, b in model.named_buffers())
+    return repr(model), fixed, tuple((n, w.shape, w.dtype) for n, w in model.named_parameters())
 
 
 def _one_by_one(tasks: Any) -> list[Any]:

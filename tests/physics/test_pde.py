@@ -141,6 +141,21 @@ def test_refinement_solves_and_leaves_the_start_alone(method: str) -> None:
         refine(model, support, query, pinns.LOSS, 1, method="sgd")
 
 
+@pytest.mark.parametrize("method", ["adam", "lbfgs"])
+def test_each_task_may_have_a_start_of_its_own(method: str) -> None:
+    models = [pinns.network(seed=seed).double() for seed in range(2)]
+    nu = torch.tensor([0.02, 0.05], dtype=torch.float64)
+    found = refine(models, *pinns.problem(nu, points=20), pinns.LOSS, 3, method=method)
+    for i, model in enumerate(models):
+        task = pinns.problem(nu[i : i + 1], points=20)
+        alone = refine(model, *task, pinns.LOSS, 3, method=method)
+        torch.testing.assert_close(found.errors[i], alone.errors[0])
+    told = pinns.network(told=True).double()
+    for wrong in ([], models[:1] * 3, [models[0], told]):
+        with pytest.raises(mk.MamlkitError, match="one network for all tasks, or one for each"):
+            refine(wrong, *pinns.problem(nu, points=20), pinns.LOSS, 1)
+
+
 def test_steps_to() -> None:
     errors = torch.tensor([[0.1, 0.01, 0.02], [0.1, 0.1, 0.1]])
     assert steps_to(errors).tolist() == [1, math.inf]
