@@ -88,6 +88,16 @@ def test_records_are_cut_as_named_and_the_same_noise_is_drawn() -> None:
     assert torch.equal(thin.y, whole.y[:, :, ::4])
 
 
+def test_the_six_numbers_of_the_law_miss_by_the_integrator_alone() -> None:
+    seeded = torch.Generator().manual_seed(0)
+    batch = predators.tasks("test").sample(4, 1, 2, generator=seeded, dtype=torch.float64)
+    both = zip(batch.physics["beta"].tolist(), batch.physics["delta"].tolist(), strict=True)
+    numbers = [[0.5, 0, -beta, -0.5, delta, 0] for beta, delta in both]
+    coarse, fine = (predators.missed(numbers, batch, trajectories(None, k)) for k in (2, 60))
+    assert coarse.shape == (4,)
+    assert bool((fine < 1e-18).all() and (coarse > 1e3 * fine).all())
+
+
 def test_a_row_of_the_table_of_records_comes_out_again() -> None:
     table = recipes.shipped_table("predators", "records")
     assert [(r["record"], r["noise"]) for r in table] == [
