@@ -87,8 +87,13 @@ def cost_table(
         jobs |= {(name, kind): (job, device) for kind, job in work.items()}
     for (name, kind), (job, device) in jobs.items():
         job()  # warm up: Adam makes its state, libraries their workspaces
-        rows[name][f"{kind}_flops"] = flops(job)
-        rows[name][f"{kind}_bytes"] = peak_bytes(job, device)
+        if device.type == "cuda":
+            counted, most = flops(job), peak_bytes(job, device)
+        else:  # in one run, since to watch is slow
+            operations, memory = _Flops(), _Memory()
+            _watch(job, operations.see, memory.see)
+            counted, most = operations.total, memory.peak
+        rows[name] |= {f"{kind}_flops": counted, f"{kind}_bytes": most}
     times: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
     for _ in range(repeats):  # in turn, so that a slow moment of the machine hits all alike
         for key, (job, device) in jobs.items():
@@ -118,15 +123,20 @@ def flops(job: Callable[[], Any]) -> int:
     (activations, losses, sums, Adam) is not counted, nor is work outside torch, such as a kernel of
     scikit-learn.
     """
+    found = _Flops()
+    _watch(job, found.see)
+    return found.total
+
+
+class _Flops:
+    """Counts operations."""
+
     total = 0
 
-    def add(operation: Any, args: Any, kwargs: Any, result: Any) -> None:
-        nonlocal total
+    def see(self, operation: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Add those of one."""
         formula = _FORMULAS.get(operation._overloadpacket)
-        total += formula(*args, **kwargs, out_val=result) if formula else 0
-
-    _watch(job, add)
-    return total
+        self.total += formula(*args, **kwargs, out_val=result) if formula else 0
 
 
 def peak_bytes(job: Callable[[], Any], device: torch.device | str = "cpu") -> int:
@@ -141,32 +151,37 @@ def peak_bytes(job: Callable[[], Any], device: torch.device | str = "cpu") -> in
         before = torch.cuda.memory_allocated(device)
         job()
         return int(torch.cuda.max_memory_allocated(device) - before)
-    now = peak = 0
-    alive: set[int] = set()
+    found = _Memory()
+    _watch(job, found.see)
+    return found.peak
 
-    def freed(key: int, size: int) -> None:
-        nonlocal now
-        alive.discard(key)
-        now -= size
 
-    def add(operation: Any, args: Any, kwargs: Any, result: Any) -> None:
-        nonlocal now, peak
+class _Memory:
+    """Follows storages from birth to death."""
+
+    def __init__(self) -> None:
+        self.now = self.peak = 0
+        self.alive: set[int] = set()
+
+    def see(self, operation: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Add what one has made."""
         given = {s._cdata for s in _storages((args, kwargs))}
         for storage in _storages(result):
             key, size = storage._cdata, storage.nbytes()
-            if key not in given and key not in alive:  # no view, and not written in place
-                alive.add(key)
-                now += size
-                peak = max(peak, now)
-                weakref.finalize(storage, freed, key, size)
+            if key not in given and key not in self.alive:  # no view, and not written in place
+                self.alive.add(key)
+                self.now += size
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._freed, key, size)
 
-    _watch(job, add)
-    return peak
+    def _freed(self, key: int, size: int) -> None:
+        self.alive.discard(key)
+        self.now -= size
 
 
-def _watch(job: Callable[[], Any], see: Callable[[Any, Any, Any, Any], None]) -> None:
-    """Run ``job()`` and let ``see(operation, args, kwargs, result)`` look at each operation, below
-    vmap and grad: what arrives are plain tensors.
+def _watch(job: Callable[[], Any], *watchers: Callable[[Any, Any, Any, Any], None]) -> None:
+    """Run ``job()`` and let all ``see(operation, args, kwargs, result)`` look at each operation,
+    below vmap and grad: what arrives are plain tensors.
     """
 
     def follow(mode: Any, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -177,11 +192,12 @@ def _watch(job: Callable[[], Any], see: Callable[[Any, Any, Any, Any], None]) ->
             if result is not NotImplemented:
                 return result
         result = operation(*args, **kwargs)
-        see(operation, args, kwargs, result)
+        for see in watchers:
+            see(operation, args, kwargs, result)
         return result
 
-    watcher: Any = type("Watcher", (TorchDispatchMode,), {"__torch_dispatch__": follow})
-    with watcher():
+    mode: Any = type("Watcher", (TorchDispatchMode,), {"__torch_dispatch__": follow})
+    with mode():
         job()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ _ROOT_OF_EPS = float(np.finfo(np.float64).eps) ** 0.5
 
 
 class CurveFit:
-    """The classical fit: :func:`scipy.optimize.least_squares` (Levenberg and Marquardt, MINPACK) on
-    the parameters of a simulator, from one or several starts; the best fit is taken.
+    """The classical fit: :func:`scipy.optimize.leastsq` (Levenberg and Marquardt, MINPACK) on the
+    parameters of a simulator, from one or several starts; the best fit is taken.
 
     It works on the same unbounded numbers as a learner does (:class:`mamlkit.Simulator`),
     with derivatives by finite differences.
@@ -62,7 +62,7 @@ class CurveFit:
     @remade
     def adapt(self, x: Any, y: Tensor | None = None) -> Adapted:
         """Fit ``x [n, d_in]``, ``y [n, d_out]``; as many numbers in y as parameters, at least."""
-        from scipy.optimize import least_squares
+        from scipy.optimize import leastsq
 
         x, y, weight = (t.double() for t in as_numbers(x, y))
         there = weight[:, 0] > 0
@@ -76,42 +76,74 @@ class CurveFit:
 
         low, high = torch.tensor(list(self.simulator.bounds.values()), dtype=torch.float64).T
         middle, half = (low + high) / 2, (high - low) / 2  # once, not at each run
-        seen: dict[bytes, Tensor] = {}
+        law = _of_rows(self.simulator, x)
+        seen: dict[bytes, Any] = {}  # MINPACK's interface asks twice for what a fit begins with
+        sloped: dict[bytes, Any] = {}
 
-        def misses(u: Tensor) -> Tensor:
-            values = middle + half * torch.sin(u)
-            p = dict(zip(names, values.unbind(), strict=True))
-            return (root * (self.simulator.law(x, p) - y)).reshape(-1)
+        def misses(u: Any) -> Any:
+            self.evaluations += len(u)
+            values = middle + half * torch.sin(torch.as_tensor(u))  # [k, parameters]
+            return (root * (law(values) - y)).reshape(len(u), -1).numpy()
 
         def residuals(u: Any) -> Any:
-            self.evaluations += 1
-            u = np.asarray(u)
-            seen[u.tobytes()] = found = misses(torch.as_tensor(u))
-            return found.numpy()
+            key = u.tobytes()
+            if key not in seen:
+                seen[key] = misses(u[None])[0]
+            return seen[key].copy()  # MINPACK works in the array that it is given
 
         def slopes(u: Any) -> Any:
             """By forward differences, those of scipy's "2-point", without what it does besides."""
-            self.evaluations += len(names)
-            step = np.copysign(_ROOT_OF_EPS, u) * np.maximum(1, np.abs(u))
-            step = (u + step) - u  # what floating-point numbers make of it
-            moved = torch.stack([misses(row) for row in torch.as_tensor(u + np.diag(step))])
-            return ((moved - seen[u.tobytes()]).numpy() / step[:, None]).T
+            key = u.tobytes()
+            if key not in sloped:
+                step = np.copysign(_ROOT_OF_EPS, u) * np.maximum(1, np.abs(u))
+                step = (u + step) - u  # what floating-point numbers make of it
+                sloped[key] = (misses(u + np.diag(step)) - seen[key]) / step[:, None]
+            return sloped[key]
 
         self.evaluations = 0
         ends: dict[str, Any] = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
-        fits = [
-            least_squares(residuals, start, slopes, method="lm", **ends) for start in self.starts
-        ]
-        index = min(range(len(fits)), key=lambda i: fits[i].cost)
-        best = fits[index]
-        found = dict(zip(names, torch.as_tensor(best.x), strict=True))
-        first = residuals(self.starts[index])
-        losses = torch.tensor([(first**2).mean(), 2 * best.cost / size], dtype=torch.float64)
+        ends |= {"maxfev": 100 * len(names), "full_output": True, "col_deriv": True}
+        fits = []
+        for start in np.asarray(self.starts):
+            if not np.isfinite(residuals(start)).all():
+                raise MamlkitError(
+                    f"the law gives numbers that are not finite at the start "
+                    f"{dict(zip(names, start.round(3).tolist(), strict=True))} (as unbounded "
+                    "numbers), so a fit cannot begin there."
+                )
+            end, _, told, *_ = leastsq(residuals, start, Dfun=slopes, **ends)
+            fits.append((float((told["fvec"] ** 2).mean()), end, start))
+        loss, best, start = min(fits, key=lambda fit: fit[0])
+        found = dict(zip(names, torch.as_tensor(best), strict=True))
+        first = float((residuals(start) ** 2).mean())
+        losses = torch.tensor([first, loss], dtype=torch.float64)
 
         def predict(x_new: Tensor) -> Tensor:
             return self.simulator.law(x_new, self.simulator.values(found))
 
         return Adapted(predict, found, losses, "CurveFit")
+
+
+def _of_rows(simulator: Simulator, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """The law at ``x`` as a function of ``values [k, parameters]``, row by row, ``[k, n, d_out]``:
+    in one call, which takes a third of the time, if the law is seen to treat all numbers alike.
+    """
+    law, names = simulator.law, list(simulator.bounds)
+    low, high = torch.tensor(list(simulator.bounds.values()), dtype=torch.float64).T
+    trial = torch.lerp(low, high, torch.tensor([[0.2], [0.5], [0.7]], dtype=torch.float64))
+
+    def in_turn(values: Tensor) -> Tensor:
+        rows = (dict(zip(names, row.unbind(), strict=True)) for row in values)
+        return torch.stack([law(x, p) for p in rows])
+
+    def at_once(values: Tensor) -> Tensor:
+        return law(x, dict(zip(names, values.T[..., None, None], strict=True)))
+
+    try:
+        whole = torch.equal(at_once(trial), in_turn(trial))
+    except Exception:  # of a law of another make anything can come
+        whole = False
+    return at_once if whole else in_turn
 
 
 class LineThroughCriticalPoint:
