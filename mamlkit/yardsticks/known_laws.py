@@ -106,11 +106,9 @@ class CurveFit:
         fits = []
         for start in np.asarray(self.starts):
             if not np.isfinite(residuals(start)).all():
-                raise MamlkitError(
-                    f"the law gives numbers that are not finite at the start "
-                    f"{dict(zip(names, start.round(3).tolist(), strict=True))} (as unbounded "
-                    "numbers), so a fit cannot begin there."
-                )
+                at = (middle + half * torch.sin(torch.as_tensor(start))).tolist()
+                where = ", ".join(f"{n}={v:.3g}" for n, v in zip(names, at, strict=True))
+                raise MamlkitError(f"the law is not finite at the start {where}; begin elsewhere.")
             end, _, told, *_ = leastsq(residuals, start, Dfun=slopes, **ends)
             fits.append((float((told["fvec"] ** 2).mean()), end, start))
         loss, best, start = min(fits, key=lambda fit: fit[0])

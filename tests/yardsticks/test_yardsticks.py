@@ -372,6 +372,34 @@ def test_the_classical_fit_takes_the_steps_of_scipy() -> None:
     assert abs(fit.evaluations - len(runs)) <= 2  # theirs runs once before; ours once afterwards
 
 
+def test_the_classical_fit_takes_a_law_that_is_no_formula() -> None:
+    """One that mixes its parameters cannot run for several rows of them in one call."""
+
+    def formula(x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        return p["a"] * torch.exp(-p["b"] * x)
+
+    def stacked(x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        a, b = torch.stack([p["a"], p["b"]]).unbind()
+        assert a.ndim == 0
+        return a * torch.exp(-b * x)
+
+    x = torch.linspace(0, 1, 9, dtype=F64)[:, None]
+    y = 2 * torch.exp(-0.7 * x) + 0.1 * normal(9, 1)
+    found = []
+    for law in (formula, stacked):
+        fit = ys.CurveFit(mk.Simulator(law, {"a": (0.0, 3.0), "b": (-1.0, 3.0)}))
+        weights = fit.adapt(x, y).weights
+        found.append([fit.evaluations, *map(float, weights.values())])
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+def test_a_classical_fit_begins_where_the_law_is_finite() -> None:
+    simulator = mk.Simulator(lambda x, p: x / (p["a"] - 1), {"a": (0.0, 2.0)})
+    x = torch.ones(3, 1, dtype=F64)
+    with pytest.raises(mk.MamlkitError, match="not finite at the start a=1;"):
+        ys.CurveFit(simulator).adapt(x, x)
+
+
 def test_a_classical_fit_that_may_end_sooner_runs_the_simulator_less() -> None:
     simulator = mk.Simulator(lambda x, p: torch.exp(p["a"] * x), {"a": (-3.0, 3.0)}, {"a": -2.0})
     x = torch.linspace(0, 1, 9, dtype=F64)[:, None]
