@@ -221,12 +221,14 @@ def lbfgs(
         slope = _dot(d, g)  # < 0
 
         t, found = torch.ones_like(norm), ~going  # halve t until the step is good
-        trial, new_g, new_value = phi.clone(), g.clone(), value.clone()
+        trial, new_g, new_value = phi, g, value
         for _ in range(30):
             left = (~found[:, 0]).nonzero()[:, 0]  # only these run
-            trial[left] = phi[left] + t[left] * d[left]
+            there = phi[left] + t[left] * d[left]
             own = tree_map(lambda leaf, left=left: leaf[left], data)
-            new_g[left], new_value[left] = slope_and_value(trial[left], own)
+            its_g, its_value = slope_and_value(there, own)
+            trial, new_g = trial.index_copy(0, left, there), new_g.index_copy(0, left, its_g)
+            new_value = new_value.index_copy(0, left, its_value)
             rise = (new_value - value)[:, None]
             lower = rise <= 1e-4 * t * slope
             # Near the end rounding hides that the value falls; the slopes still show it (the
