@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from mamlkit.learners.vectorise import each, grad_and_value
 
@@ -220,9 +221,14 @@ def lbfgs(
         slope = _dot(d, g)  # < 0
 
         t, found = torch.ones_like(norm), ~going  # halve t until the step is good
+        trial, new_g, new_value = phi, g, value
         for _ in range(30):
-            trial = torch.where(going, phi + t * d, phi)
-            new_g, new_value = slope_and_value(trial, data)
+            left = (~found[:, 0]).nonzero()[:, 0]  # only these run
+            there = phi[left] + t[left] * d[left]
+            own = tree_map(lambda leaf, left=left: leaf[left], data)
+            its_g, its_value = slope_and_value(there, own)
+            trial, new_g = trial.index_copy(0, left, there), new_g.index_copy(0, left, its_g)
+            new_value = new_value.index_copy(0, left, its_value)
             rise = (new_value - value)[:, None]
             lower = rise <= 1e-4 * t * slope
             # Near the end rounding hides that the value falls; the slopes still show it (the

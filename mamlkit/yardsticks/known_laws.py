@@ -97,6 +97,12 @@ class CurveFit:
             moved = torch.stack([misses(row) for row in torch.as_tensor(u + np.diag(step))])
             return ((moved - seen[u.tobytes()]).numpy() / step[:, None]).T
 
+        for start in map(torch.as_tensor, self.starts):
+            if not misses(start).isfinite().all():
+                at = zip(names, (middle + half * torch.sin(start)).tolist(), strict=True)
+                where = ", ".join(f"{name}={value:.3g}" for name, value in at)
+                raise MamlkitError(f"the law is not finite at the start {where}; begin elsewhere.")
+
         self.evaluations = 0
         ends: dict[str, Any] = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
         fits = [

@@ -372,6 +372,13 @@ def test_the_classical_fit_takes_the_steps_of_scipy() -> None:
     assert abs(fit.evaluations - len(runs)) <= 2  # theirs runs once before; ours once afterwards
 
 
+def test_a_classical_fit_begins_where_the_law_is_finite() -> None:
+    simulator = mk.Simulator(lambda x, p: x / (p["a"] - 1), {"a": (0.0, 2.0)})
+    x = torch.ones(3, 1, dtype=F64)
+    with pytest.raises(mk.MamlkitError, match="not finite at the start a=1;"):
+        ys.CurveFit(simulator).adapt(x, x)
+
+
 def test_a_classical_fit_that_may_end_sooner_runs_the_simulator_less() -> None:
     simulator = mk.Simulator(lambda x, p: torch.exp(p["a"] * x), {"a": (-3.0, 3.0)}, {"a": -2.0})
     x = torch.linspace(0, 1, 9, dtype=F64)[:, None]
