@@ -26,7 +26,7 @@ def test_shipped_learners_in_their_order(seed: int) -> None:
     heads = recipes.shipped("kinds-specialists", seed).double()
     joint = middle(kinds.errors(recipes.shipped("kinds-joint", seed).double()))
     average = middle(kinds.errors(heads))
-    told = middle(kinds.errors([heads.head(i) for i in range(10)]))
+    told = middle(kinds.errors([heads.alone(i) for i in range(10)]))
     label = middle(kinds.errors(recipes.shipped("kinds-told", seed).double(), told=True))
     process = middle(kinds.errors(recipes.shipped("kinds-cnp", seed).double()))
     assert told < 0.5 * average < average < joint / 3
