@@ -77,6 +77,7 @@ class CurveFit:
         low, high = torch.tensor(list(self.simulator.bounds.values()), dtype=torch.float64).T
         middle, half = (low + high) / 2, (high - low) / 2  # once, not at each run
         seen: dict[bytes, Tensor] = {}
+        starts = {np.asarray(start).tobytes() for start in self.starts}
 
         def misses(u: Tensor) -> Tensor:
             values = middle + half * torch.sin(u)
@@ -87,6 +88,10 @@ class CurveFit:
             self.evaluations += 1
             u = np.asarray(u)
             seen[u.tobytes()] = found = misses(torch.as_tensor(u))
+            if u.tobytes() in starts and not found.isfinite().all():
+                at = zip(names, (middle + half * torch.as_tensor(u).sin()).tolist(), strict=True)
+                where = ", ".join(f"{name}={value:.3g}" for name, value in at)
+                raise MamlkitError(f"the law is not finite at the start {where}; begin elsewhere.")
             return found.numpy()
 
         def slopes(u: Any) -> Any:
@@ -96,12 +101,6 @@ class CurveFit:
             step = (u + step) - u  # what floating-point numbers make of it
             moved = torch.stack([misses(row) for row in torch.as_tensor(u + np.diag(step))])
             return ((moved - seen[u.tobytes()]).numpy() / step[:, None]).T
-
-        for start in map(torch.as_tensor, self.starts):
-            if not misses(start).isfinite().all():
-                at = zip(names, (middle + half * torch.sin(start)).tolist(), strict=True)
-                where = ", ".join(f"{name}={value:.3g}" for name, value in at)
-                raise MamlkitError(f"the law is not finite at the start {where}; begin elsewhere.")
 
         self.evaluations = 0
         ends: dict[str, Any] = dict.fromkeys(("ftol", "xtol", "gtol"), self.tolerance)
